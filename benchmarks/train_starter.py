@@ -1,0 +1,165 @@
+"""Make the starter checkpoint: `make starter DATA=../shared/data` (about an hour on one CPU core).
+
+Episodes from hls_worldcover train clusters, eurosat_rgb (first 800 of each class) and simulated scenes.
+`--joint` trains the same network the ordinary way instead (one classifier for all classes, no episodes);
+`--steps 0` keeps the random initialisation. `evaluate_starter.py` compares the three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from landmeta_catalog.archives import HLS_BANDS, RGB_BANDS, Chip, eurosat_rgb_tiles, hls_chips
+from landmeta_catalog.simulate import simulate_scene
+
+from landmeta.bands import SENTINEL2
+from landmeta.checkpoints import save_start
+from landmeta.metatraining import Episode, EpisodeSource, TrainSettings, halves_episode, train
+from landmeta.start import Start, balanced_cross_entropy, pixel_features
+
+WIDTHS = (32, 64, 128, 256)
+
+
+def chip_source(chips: list[Chip]) -> EpisodeSource:
+    """Episodes inside one random chip: a random cluster first, so that well-covered places do not dominate."""
+    clusters = sorted({c.cluster for c in chips})
+
+    def draw(rng: np.random.Generator) -> Episode:
+        while True:
+            here = [c for c in chips if c.cluster == clusters[rng.integers(len(clusters))]]
+            chip = here[rng.integers(len(here))]
+            brightness = float(np.exp(rng.normal(0, 0.1)))
+            image = np.nan_to_num(chip.image) * np.float32(brightness)
+            if (episode := halves_episode(image, chip.labels, HLS_BANDS, rng)) is not None:
+                return episode
+
+    return draw
+
+
+def simulated_source() -> EpisodeSource:
+    """Episodes inside small simulated scenes, each with spectra, light and season of its own."""
+
+    def draw(rng: np.random.Generator) -> Episode:
+        while True:
+            scene = simulate_scene(int(rng.integers(2**31)), 128, shift=1.0)
+            labels = np.where(scene.truth == 255, -1, scene.truth).astype(np.int64)
+            image = scene.image.astype(np.float32) * 1e-4
+            if (episode := halves_episode(image, labels, SENTINEL2, rng)) is not None:
+                return episode
+
+    return draw
+
+
+def tile_source(archive: Path) -> EpisodeSource:
+    """4-way 3-shot episodes of whole EuroSAT tiles, three queries a class."""
+    tiles = eurosat_rgb_tiles(archive, 0, 800)
+    names = sorted(tiles)
+
+    def draw(rng: np.random.Generator) -> Episode:
+        classes = rng.permutation(len(names))[:4]
+        chosen = [tiles[names[k]][i] for k in classes for i in rng.permutation(len(tiles[names[k]]))[:6]]
+        index = torch.arange(24).reshape(4, 6)
+        target = torch.arange(4)[:, None].expand(4, 3).flatten()
+        images = torch.from_numpy(np.stack(chosen))
+        return Episode(
+            images, RGB_BANDS, 4, index[:, :3].flatten(), target, index[:, 3:].flatten(), target, dense=False
+        )
+
+    return draw
+
+
+def mixed_source(data: Path, parts: dict[str, float]) -> EpisodeSource:
+    """Draw the source of every episode by the shares in `parts`."""
+    clusters = json.loads((data / "splits.json").read_text())["hls_worldcover"]["train"]
+    sources = {
+        "hls": lambda: chip_source(hls_chips(data / "hls_worldcover", clusters)),
+        "simulated": simulated_source,
+        "eurosat": lambda: tile_source(data / "eurosat_rgb/eurosat_rgb.tar"),
+    }
+    ready = [sources[name]() for name in parts]
+    shares = np.array(list(parts.values())) / sum(parts.values())
+    return lambda rng: ready[rng.choice(len(ready), p=shares)](rng)
+
+
+def train_jointly(start: Start, data: Path, settings: TrainSettings, deadline: float) -> None:
+    """The control: one linear classifier for all WorldCover classes over all chips, plain cross entropy."""
+    clusters = json.loads((data / "splits.json").read_text())["hls_worldcover"]["train"]
+    chips = hls_chips(data / "hls_worldcover", clusters)
+    codes = sorted({int(k) for c in chips for k in np.unique(c.labels)})
+    source = chip_source(chips)
+    classifier = torch.nn.LazyLinear(len(codes))
+    rng = np.random.default_rng(settings.seed)
+    optimizer: torch.optim.Adam | None = None
+    schedule: torch.optim.lr_scheduler.OneCycleLR | None = None
+    del source
+    for step in range(1, settings.steps + 1):
+        total = 0.0
+        for _ in range(settings.tasks):
+            chip = chips[rng.integers(len(chips))]
+            image = torch.from_numpy(np.nan_to_num(chip.image))[None]
+            flat = pixel_features(start, image, HLS_BANDS).permute(0, 2, 3, 1).flatten(0, 2)
+            depth = flat[:, -sum(WIDTHS) :]  # the deep features alone: spectral groups would let it idle
+            chosen = torch.from_numpy(rng.permutation(len(flat))[:1024])
+            target = torch.from_numpy(np.searchsorted(codes, chip.labels.ravel()))[chosen]
+            loss = balanced_cross_entropy(classifier(depth[chosen]), target)
+            (loss / settings.tasks).backward()
+            total += float(loss.detach())
+        if optimizer is None or schedule is None:
+            optimizer = torch.optim.Adam([*start.network.blocks.parameters(), *classifier.parameters()], settings.rate)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.rate, total_steps=settings.steps + 1, pct_start=0.1
+            )
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 20 == 0:
+            print(f"joint step {step} loss {total / settings.tasks:.3f}", flush=True)
+        if time.time() > deadline:
+            break
+
+
+def main() -> None:
+    """Parse, train, save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--tasks", type=int, default=4)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--joint", action="store_true")
+    parser.add_argument("--sources", default="hls=6,simulated=2,eurosat=1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    start = Start(WIDTHS, generator=torch.Generator().manual_seed(a.seed))
+    settings = TrainSettings(steps=a.steps, tasks=a.tasks, seed=a.seed)
+    begun = time.time()
+    deadline = begun + 60 * a.minutes
+    recent: list[float] = []
+
+    def report(step: int, loss: float) -> bool:
+        recent.append(loss)
+        if step % 20 == 0:
+            mean = np.mean(recent[-20:])
+            print(f"step {step} loss {mean:.4f} {(time.time() - begun) / step:.2f} s/step", flush=True)
+        if step % 100 == 0:
+            save_start(start, a.out, {"steps": step, "seed": a.seed})
+        return time.time() < deadline
+
+    if a.joint:
+        train_jointly(start, a.data, settings, deadline)
+    elif a.steps:
+        parts = {k: float(v) for k, v in (p.split("=") for p in a.sources.split(","))}
+        train(start, mixed_source(a.data, parts), settings, report)
+    training = {"joint": a.joint, "steps": a.steps, "tasks": a.tasks, "seed": a.seed, "sources": a.sources}
+    save_start(start, a.out, training)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What data exists and how to read it: simulated scenes, regions, records and readers."""

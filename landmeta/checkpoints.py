@@ -1,0 +1,94 @@
+"""Checkpoints: safetensors with a JSON header, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from landmeta.bands import SENTINEL2
+from landmeta.errors import CheckpointError
+from landmeta.start import Start
+
+FORMAT = "landmeta-start-1"
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors and a JSON header to a temporary name in the same folder, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        packed = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_file(packed, name, metadata={"landmeta": json.dumps(header)})
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors as float32 and the JSON header; raises CheckpointError for anything that is not ours."""
+    try:
+        with safe_open(path, framework="pt") as source:  # type: ignore[no-untyped-call]
+            header = json.loads((source.metadata() or {}).get("landmeta", "null"))
+            tensors = {k: source.get_tensor(k).float() for k in source.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as fault:
+        msg = f"{path} cannot be read as a checkpoint: {fault}"
+        raise CheckpointError(msg, "give a .safetensors file that landmeta wrote") from fault
+    if not isinstance(header, dict):
+        msg = f"{path} has no landmeta header"
+        raise CheckpointError(msg, "give a .safetensors file that landmeta wrote")
+    return tensors, header
+
+
+def save_start(start: Start, path: Path, training: dict[str, Any]) -> None:
+    """Save a start in half precision with what is needed to rebuild and to judge it."""
+    header = {
+        "format": FORMAT,
+        "network": {"name": "resnet12_tadam", "widths": list(start.network.widths), "norm": "in"},
+        "bands": list(SENTINEL2),
+        "unit": "reflectance 0..1",
+        "training": training,
+    }
+    write_tensors(path, {k: v.half() for k, v in start.state_dict().items()}, header)
+
+
+def load_start(path: Path | None = None) -> tuple[Start, dict[str, Any]]:
+    """The start in `path`, or the starter that ships with the package, and its header.
+
+    Raises:
+        CheckpointError: The file is damaged, of another format, or its tensors do not fit its header.
+    """
+    path = starter_path() if path is None else path
+    tensors, header = read_tensors(path)
+    if header.get("format") != FORMAT:
+        msg = f"{path} has format {header.get('format')!r}, expected {FORMAT!r}"
+        raise CheckpointError(msg, "convert or retrain the checkpoint")
+    start = Start(header["network"]["widths"])
+    try:
+        start.load_state_dict(tensors)
+    except RuntimeError as fault:
+        msg = f"{path}: tensors do not fit the header ({str(fault).splitlines()[-1].strip()})"
+        raise CheckpointError(msg, "the file is damaged: fetch it again") from fault
+    return start.eval().requires_grad_(False), header
+
+
+def starter_path() -> Path:
+    """Where the shipped starter lies."""
+    return Path(str(resources.files("landmeta").joinpath("starter.safetensors")))
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

@@ -1,0 +1,35 @@
+"""What can go wrong on the user's side, each with what was found and how to mend it."""
+
+from __future__ import annotations
+
+
+class LandmetaError(Exception):
+    """Base of every error a user can cause; `hint` names the argument or command that mends it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ImageryError(LandmetaError, ValueError):
+    """Imagery that cannot be read or understood: file, CRS, bands or scale."""
+
+
+class LabelError(LandmetaError, ValueError):
+    """Labels that cannot train a model: none inside the imagery, one class only, too few."""
+
+
+class RegionError(LandmetaError, ValueError):
+    """A region that is unknown, has no imagery or misses the imagery given."""
+
+
+class OutputError(LandmetaError, OSError):
+    """A run folder that cannot be written or must not be overwritten."""
+
+
+class CheckpointError(LandmetaError, ValueError):
+    """A checkpoint that is damaged, of another format or does not fit the imagery."""
+
+
+class DataError(LandmetaError, ValueError):
+    """A benchmark data folder that lacks what the suite needs."""
