@@ -27,12 +27,15 @@ WIDTHS = (32, 64, 128, 256)
 
 def chip_source(chips: list[Chip]) -> EpisodeSource:
     """Episodes inside one random chip: a random cluster first, so that well-covered places do not dominate."""
-    clusters = sorted({c.cluster for c in chips})
+    by_cluster: dict[str, list[Chip]] = {}
+    for chip in chips:
+        by_cluster.setdefault(chip.cluster, []).append(chip)
+    places = list(by_cluster.values())
 
     def draw(rng: np.random.Generator) -> Episode:
         while True:
-            here = [c for c in chips if c.cluster == clusters[rng.integers(len(clusters))]]
-            chip = here[rng.integers(len(here))]
+            place = places[rng.integers(len(places))]
+            chip = place[rng.integers(len(place))]
             brightness = float(np.exp(rng.normal(0, 0.1)))
             image = np.nan_to_num(chip.image) * np.float32(brightness)
             if (episode := halves_episode(image, chip.labels, HLS_BANDS, rng)) is not None:
@@ -91,12 +94,10 @@ def train_jointly(start: Start, data: Path, settings: TrainSettings, deadline: f
     clusters = json.loads((data / "splits.json").read_text())["hls_worldcover"]["train"]
     chips = hls_chips(data / "hls_worldcover", clusters)
     codes = sorted({int(k) for c in chips for k in np.unique(c.labels)})
-    source = chip_source(chips)
     classifier = torch.nn.LazyLinear(len(codes))
     rng = np.random.default_rng(settings.seed)
     optimizer: torch.optim.Adam | None = None
     schedule: torch.optim.lr_scheduler.OneCycleLR | None = None
-    del source
     for step in range(1, settings.steps + 1):
         total = 0.0
         for _ in range(settings.tasks):

@@ -21,12 +21,13 @@ if TYPE_CHECKING:  # the same names for type checkers; tests/hygiene holds the t
     from landmeta.bands import parse_bands as parse_bands
     from landmeta.checkpoints import load_ensemble as load_ensemble
     from landmeta.checkpoints import save_ensemble as save_ensemble
+    from landmeta.classmap import ClassMap as ClassMap
+    from landmeta.ensemble import Ensemble as Ensemble
     from landmeta.errors import LandmetaError as LandmetaError
     from landmeta.labels import Labels as Labels
     from landmeta.labels import read_labels as read_labels
     from landmeta.legend import LandClass as LandClass
     from landmeta.legend import Legend as Legend
-    from landmeta.prediction import ClassMap as ClassMap
     from landmeta.prediction import predict as predict
     from landmeta.raster import Imagery as Imagery
     from landmeta.raster import open_imagery as open_imagery
@@ -36,7 +37,8 @@ __version__ = version("landmeta")
 _HOMES = {
     "Adapted": "adaptation",
     "BandSet": "bands",
-    "ClassMap": "prediction",
+    "ClassMap": "classmap",
+    "Ensemble": "ensemble",
     "Holdout": "assessment",
     "Imagery": "raster",
     "Labels": "labels",

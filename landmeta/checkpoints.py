@@ -15,8 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from landmeta.bands import SENTINEL2
+from landmeta.bands import SENTINEL2, BandSet
+from landmeta.ensemble import Ensemble
 from landmeta.errors import CheckpointError
+from landmeta.heads import Heads
+from landmeta.legend import LandClass, Legend
+from landmeta.networks import ResNet12
 from landmeta.start import Start
 
 FORMAT = "landmeta-start-1"
@@ -92,3 +96,47 @@ def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+ENSEMBLE_FORMAT = "landmeta-ensemble-1"
+
+
+def save_ensemble(ensemble: Ensemble, folder: Path, notes: dict[str, Any] | None = None) -> None:
+    """Write `model.safetensors` and, beside it for people, its header as `model.json`.
+
+    The adapted model is self-contained: network for the region's bands, frozen moments, heads, fill.
+    """
+    tensors = {f"network.{k}": v for k, v in ensemble.network.state_dict().items()}
+    for name, (mean, variance) in ensemble.moments.items():
+        tensors |= {f"moments.{name}.mean": mean, f"moments.{name}.variance": variance}
+    tensors |= {"heads.weight": ensemble.heads.weight, "heads.bias": ensemble.heads.bias, "fill": ensemble.fill}
+    header = {
+        "format": ENSEMBLE_FORMAT,
+        "network": {"name": "resnet12_tadam", "widths": list(ensemble.network.widths), "norm": "in, frozen moments"},
+        "bands": {"names": list(ensemble.bands.names), "scale": ensemble.bands.scale, "offset": ensemble.bands.offset},
+        "unit": "reflectance 0..1",
+        "legend": [{"code": c.code, "name": c.name, "color": c.color} for c in ensemble.legend],
+        "start_sha256": sha256(starter_path()),
+        **(notes or {}),
+    }
+    write_tensors(folder / "model.safetensors", tensors, header)
+    text = folder / "model.json.part"
+    text.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+    text.replace(folder / "model.json")
+
+
+def load_ensemble(folder: Path) -> Ensemble:
+    """The ensemble of a run's `model/` folder; raises CheckpointError where it is damaged or foreign."""
+    path = folder / "model.safetensors"
+    tensors, header = read_tensors(path)
+    if header.get("format") != ENSEMBLE_FORMAT:
+        msg = f"{path} has format {header.get('format')!r}, expected {ENSEMBLE_FORMAT!r}"
+        raise CheckpointError(msg, "give the model folder of a landmeta run")
+    bands = BandSet(tuple(header["bands"]["names"]), header["bands"]["scale"], header["bands"]["offset"])
+    network = ResNet12(len(bands.names), header["network"]["widths"])
+    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+    names = {k[8:-5] for k in tensors if k.startswith("moments.") and k.endswith(".mean")}
+    moments = {n: (tensors[f"moments.{n}.mean"], tensors[f"moments.{n}.variance"]) for n in names}
+    legend = Legend(tuple(LandClass(**c) for c in header["legend"]))
+    heads = Heads(tensors["heads.weight"], tensors["heads.bias"])
+    return Ensemble(network.eval().requires_grad_(False), moments, heads, tensors["fill"], legend, bands)

@@ -52,9 +52,9 @@ def meander(
     length = float(np.hypot(*(end - start))) * (1 + 0.25 * swing**2)
     step = wavelength / 24
     count = max(int(length / step), 16)
-    pace = 1 + 0.35 * _smooth_series(rng, count, 60)
-    phase = np.cumsum(np.clip(pace, 0.4, 1.8)) * (2 * np.pi / 24) + rng.uniform(0, 2 * np.pi)
-    strength = np.clip(swing * (1 + 0.45 * _smooth_series(rng, count, 50)), 0.1, 1.75)
+    pace = 1 + 0.45 * _smooth_series(rng, count, 40)
+    phase = np.cumsum(np.clip(pace, 0.35, 2.2)) * (2 * np.pi / 24) + rng.uniform(0, 2 * np.pi)
+    strength = np.clip(swing * (1 + 0.55 * _smooth_series(rng, count, 45)), 0.1, 1.75)
     heading = strength * np.sin(phase) + wander * _smooth_series(rng, count, count / 3)
     path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], 1), 0)
     return _fit_ends(path, start, end)
@@ -113,8 +113,6 @@ def voronoi_cells(rng: np.random.Generator, x: Field, y: Field, spacing: float) 
     column, row = np.floor(x / spacing).astype(np.int32), np.floor(y / spacing).astype(np.int32)
     column -= column.min() - 2
     row -= row.min() - 2
-    left, top = x - x.min(), y - y.min()
-    del left, top
     origin_x, origin_y = np.floor(x.min() / spacing) - 2, np.floor(y.min() / spacing) - 2
     wide, high = int(column.max()) + 3, int(row.max()) + 3
     jitter = rng.uniform(0.12, 0.88, (2, high, wide)).astype(np.float32)

@@ -1,0 +1,75 @@
+"""Compare starts under the same heads: `python benchmarks/evaluate_starter.py A.safetensors B.safetensors`.
+
+Protocol hls-Npx of the acceptance suite on the validation clusters: support from columns 0-55, scored on
+columns 72-127, balanced accuracy, seeds averaged within a cluster, paired differences over clusters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from landmeta_catalog.archives import HLS_BANDS, Chip, hls_chips
+from sklearn.ensemble import RandomForestClassifier
+
+from landmeta.assessment import balanced_accuracy
+from landmeta.checkpoints import load_start
+from landmeta.metatraining import Episode, draw_pixels, episode_logits
+from landmeta.start import Start
+
+
+def halves(chip: Chip) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Left and right label vectors (-1 elsewhere) and the classes with 60 pixels in both."""
+    column = np.arange(chip.labels.size) % chip.labels.shape[1]
+    left = np.where(column < 56, chip.labels.ravel(), -1)
+    right = np.where(column >= 72, chip.labels.ravel(), -1)
+    return left, right, [k for k in np.unique(left) if k >= 0 and min((left == k).sum(), (right == k).sum()) >= 60]
+
+
+def score(chip: Chip, start: Start | None, shots: int, seeds: int) -> float:
+    """Balanced accuracy on the right part, mean over support draws; `None` stands for a random forest."""
+    left, right, classes = halves(chip)
+    query = np.flatnonzero(np.isin(right, classes))
+    runs = []
+    for seed in range(seeds):
+        support, target = draw_pixels(left, classes, shots, np.random.default_rng(seed))
+        if start is None:
+            pixels = chip.image.reshape(len(chip.image), -1).T
+            forest = RandomForestClassifier(200, random_state=seed, n_jobs=1).fit(pixels[support], target)
+            guess = forest.predict(pixels[query])
+        else:
+            image = torch.from_numpy(np.nan_to_num(chip.image))[None]
+            index = torch.from_numpy(query)
+            episode = Episode(image, HLS_BANDS, len(classes), support, target, index, index)
+            with torch.no_grad():
+                guess = episode_logits(start, episode).argmax(dim=1).numpy()
+        runs.append(balanced_accuracy(right[query], np.array(classes)[guess]))
+    return float(np.mean(runs))
+
+
+def main() -> None:
+    """Print one JSON row a start and number of shots."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("starts", type=Path, nargs="+")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--part", default="val")
+    parser.add_argument("--seeds", type=int, default=4)
+    a = parser.parse_args()
+    clusters = json.loads((a.data / "splits.json").read_text())["hls_worldcover"][a.part]
+    first = {c.cluster: c for c in reversed(hls_chips(a.data / "hls_worldcover", clusters))}
+    chips = [c for c in first.values() if len(halves(c)[2]) >= 2]
+    for shots in (5, 20):
+        forest = np.array([score(c, None, shots, a.seeds) for c in chips])
+        for path in a.starts:
+            ours = np.array([score(c, load_start(path)[0], shots, a.seeds) for c in chips])
+            error = 1.96 * (ours - forest).std(ddof=1) / len(chips) ** 0.5
+            row = {"start": path.name, "shots": shots, "clusters": len(chips), "ours": ours.mean()}
+            row |= {"forest": forest.mean(), "diff": (ours - forest).mean(), "diff_half_width": error}
+            print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""`landmeta adapt`: imagery and labels to a run folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from landmeta_cli.console import emit, emit_json, progress_bars, say_all, table
+from landmeta_cli.requests import AdaptRequest, Effort
+
+if TYPE_CHECKING:
+    from landmeta_cli.workflows import RunResult
+
+_IMAGERY: dict[str, Any] = {"rich_help_panel": "Imagery"}
+_LABELS: dict[str, Any] = {"rich_help_panel": "Labels"}
+_MODEL: dict[str, Any] = {"rich_help_panel": "Model"}
+_OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
+
+_Region = Annotated[
+    str | None,
+    typer.Option(
+        help="What to map: demo, west,south,east,north in degrees, or a vector file. "
+        "Default: all of the imagery.",
+        **_IMAGERY,
+    ),
+]
+_Imagery = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **_IMAGERY
+    ),
+]
+_Bands = Annotated[
+    str | None,
+    typer.Option(help="Band names in file order, as in B2,B3,B4,B8. Default: from the file.", **_IMAGERY),
+]
+_Scale = Annotated[
+    float | None,
+    typer.Option(help="Reflectance = value * scale + offset. Default: inferred and checked.", **_IMAGERY),
+]
+_Offset = Annotated[float, typer.Option(help="See --scale; -0.1 for Sentinel-2 since 2022.", **_IMAGERY)]
+_LabelPath = Annotated[
+    Path | None,
+    typer.Option(
+        help="Polygons or points in any OGR format, a label raster, or a folder class/tile.tif.", **_LABELS
+    ),
+]
+_Column = Annotated[
+    str | None,
+    typer.Option(
+        help="Column that holds the class. Default: the obvious one, or one layer per class.", **_LABELS
+    ),
+]
+_Effort = Annotated[
+    Effort,
+    typer.Option(
+        help="quick: heads only; standard: last block too; full: every tensor; paper: as published.", **_MODEL
+    ),
+]
+_Checkpoint = Annotated[
+    Path | None,
+    typer.Option(help="Start of the adaptation. Default: the starter in the package.", **_MODEL),
+]
+_Seed = Annotated[int, typer.Option(help="Of every random draw.", min=0, **_MODEL)]
+_Out = Annotated[
+    Path | None, typer.Option(help="Run folder. Default: runs/ and the region's name.", **_OUTPUT)
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.", **_OUTPUT)]
+_Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", **_OUTPUT)]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", **_OUTPUT)]
+
+
+def adapt(
+    *,
+    region: _Region = None,
+    imagery: _Imagery = None,
+    bands: _Bands = None,
+    scale: _Scale = None,
+    offset: _Offset = 0.0,
+    labels: _LabelPath = None,
+    label_column: _Column = None,
+    effort: _Effort = Effort.quick,
+    checkpoint: _Checkpoint = None,
+    seed: _Seed = 0,
+    out: _Out = None,
+    overwrite: _Overwrite = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Adapt to a region and write its land-cover map, with its accuracy, to a run folder."""
+    del debug  # read by `landmeta_cli.app.run`, which sees every failure
+    request = AdaptRequest(
+        region=region,
+        imagery=tuple(imagery or ()),
+        bands=bands,
+        scale=scale,
+        offset=offset,
+        labels=labels,
+        label_column=label_column,
+        effort=effort,
+        checkpoint=checkpoint,
+        seed=seed,
+        out=out,
+        overwrite=overwrite,
+        command=("landmeta", *sys.argv[1:]),
+    )
+    from landmeta_cli.workflows import adapt_run
+
+    with progress_bars() as progress:
+        result = adapt_run(request, progress=progress)
+    say_all("warning", result.report["warnings"])
+    if as_json:
+        emit_json(result.report)
+    else:
+        emit(summary(result))
+
+
+def summary(result: RunResult) -> str:
+    """What a run found, in a dozen lines: accuracy beside the forest's, areas, where to look."""
+    report = result.report
+    total = sum(c["area_ha"] for c in report["classes"])
+    parts = [f"Land cover of {report['region']}: {len(report['classes'])} classes on {total:,.0f} ha"]
+    if report["holdout"]:
+        parts.append(_accuracy(report))
+    parts.append(_areas(report, total))
+    seconds = sum(report["timing_s"].values())
+    parts.append(f"{seconds:.0f} s. Look at {result.folder / 'map.html'} and {result.folder / 'report.html'}")
+    return "\n\n".join(parts)
+
+
+def _accuracy(report: dict[str, Any]) -> str:
+    holdout = report["holdout"]
+    metric = str(holdout["metric"]).replace("_", " ")
+    title = f"Hold-out, {metric}, {holdout['folds']} folds by {holdout['block']}, {holdout['n']:,} samples"
+    rows = [
+        (name, f"{part['value']:.3f}", f"{part['ci95'][0]:.3f}..{part['ci95'][1]:.3f}")
+        for name, part in (("landmeta", holdout), ("random forest", report["random_forest"]))
+        if part
+    ]
+    return title + "\n" + table(("", "value", "95 %"), rows)
+
+
+def _areas(report: dict[str, Any], total: float) -> str:
+    rows = [
+        (
+            c["name"],
+            f"{c['area_ha']:,.1f}",
+            f"{100 * c['area_ha'] / total:.1f} %" if total else "-",
+            "-" if c["recall"] is None else f"{c['recall']:.3f}",
+            f"{c['support']:,}",
+        )
+        for c in report["classes"]
+    ]
+    return table(("class", "area ha", "share", "recall", "samples"), rows, indent=0)

@@ -1,0 +1,59 @@
+"""The `landmeta` command and its verbs; everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from landmeta_cli.adapt import adapt
+from landmeta_cli.bench import app as bench_app
+from landmeta_cli.console import emit, run_guarded
+from landmeta_cli.provenance import version
+
+app = typer.Typer(
+    name="landmeta",
+    help="Land-cover maps from imagery and a handful of labels.",
+    epilog="Example: landmeta adapt --region demo --out runs/demo",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        emit(f"landmeta {version()}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def landmeta(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Land-cover maps from imagery and a handful of labels."""
+    if context.invoked_subcommand is None:
+        emit(context.get_help())
+
+
+app.command(epilog="Example: landmeta adapt --region demo --out runs/demo")(adapt)
+app.add_typer(bench_app)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line, without the program's name, and return its exit code."""
+    return run_guarded(
+        lambda: app(list(arguments), prog_name="landmeta", standalone_mode=False),
+        debug="--debug" in arguments,
+    )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""`landmeta bench`: accuracy and speed, each figure with the command that makes it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from landmeta_cli.console import emit, plain, progress_bars, say, table
+
+app = typer.Typer(name="bench", help="Measure accuracy and speed.")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback(invoke_without_command=True)
+def bench(context: typer.Context) -> None:
+    """Measure accuracy and speed."""
+    if context.invoked_subcommand is None:
+        emit(context.get_help())
+
+
+@app.command(epilog="Example: landmeta bench acceptance --data ../shared/data --task aberystwyth")
+def acceptance(
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of benchmark data.")],
+    part: Annotated[str, typer.Option(help="Units to score: test, val, train or all.")] = "test",
+    task: Annotated[
+        list[str] | None, typer.Option(help="One task; repeat for several. Default: all.", metavar="<str>")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Support draws a unit.", min=1)] = 10,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Start of the adaptation. Default: the starter in the package.")
+    ] = None,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Score landmeta and a random forest on the same few labels of real data."""
+    del debug
+    from landmeta.bench.ours import classifiers
+
+    from landmeta.bench.acceptance import run_acceptance
+
+    with progress_bars() as progress:
+        rows = run_acceptance(
+            data,
+            part,
+            classify=classifiers(checkpoint),
+            seeds=seeds,
+            tasks=task,
+            progress=progress,
+            skipped=lambda name, reason: say("note", f"{name} left out: {reason}"),
+        )
+    found = [row.as_row() for row in rows]
+    emit(_json_rows(found) if as_json else acceptance_table(found))
+
+
+def acceptance_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line a task: ours, the forest's, and the paired difference with its interval."""
+    cells = [
+        (
+            row["task"],
+            str(row["units"]),
+            f"{row['ours']:.3f}",
+            f"{row['random_forest']:.3f}",
+            f"{row['diff']:+.3f}",
+            f"{row['diff_ci95'][0]:+.3f}..{row['diff_ci95'][1]:+.3f}",
+        )
+        for row in rows
+    ]
+    figures = table(("task", "units", "landmeta", "forest", "difference", "95 %"), cells, indent=0)
+    seen = "\n".join(f"{row['task']}: {row['seen']}" for row in rows)
+    return f"{figures}\n\nBalanced accuracy. Seen by the checkpoint:\n{seen}"
+
+
+def _json_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A JSON list with one row a line."""
+    lines = ",\n".join(json.dumps(plain(row), ensure_ascii=False) for row in rows)
+    return f"[\n{lines}\n]"

@@ -1,0 +1,104 @@
+"""What went into a run: inputs and outputs with checksums, command, versions, seed and commit."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import landmeta
+
+SCHEMA = 1
+_PACKAGES = ("numpy", "torch", "rasterio", "geopandas", "odc-geo", "scikit-learn", "scipy")
+_SIDECARS = (".shx", ".dbf", ".prj", ".cpg")  # a shapefile is several files
+
+
+def version() -> str:
+    """Version of the installed landmeta."""
+    return landmeta.__version__
+
+
+def provenance(
+    *,
+    command: Iterable[str],
+    inputs: Iterable[Path],
+    outputs: Path,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The record of a run.
+
+    Args:
+        command: The command line, word by word.
+        inputs: Files and folders that were read.
+        outputs: The folder of the finished run, without its `provenance.json`.
+        seed: Of every random draw.
+        settings: What else decides the result.
+    """
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(command),
+        "inputs": [_input(path) for path in inputs],
+        "outputs": {str(p.relative_to(outputs)): sha256(p) for p in _files(outputs)},
+        "seed": seed,
+        "settings": dict(settings),
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, landmeta and the libraries that decide a result."""
+    found = {"python": platform.python_version(), "landmeta": version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Commit of the landmeta checkout that runs, `-dirty` if edited; None if installed from a wheel."""
+    package = Path(landmeta.__file__).resolve().parent
+    # A virtual environment may lie inside some other project's checkout: only our own pyproject counts.
+    project = package.parent / "pyproject.toml"
+    if not (project.is_file() and 'name = "landmeta"' in project.read_text(encoding="utf-8")):
+        return None
+    try:
+        return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _input(path: Path) -> dict[str, Any]:
+    base = path if path.is_dir() else path.parent
+    return {"path": str(path), "files": {str(p.relative_to(base)): sha256(p) for p in _files(path)}}
+
+
+def _files(path: Path) -> list[Path]:
+    """Files of a folder, or a file with the parts that belong to it."""
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".owner")
+    parts = [path.with_suffix(s) for s in _SIDECARS] if path.suffix.lower() == ".shp" else []
+    return [path, *(p for p in parts if p.is_file())]
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip() or None

@@ -1,0 +1,158 @@
+"""Writing a run folder whole or not at all.
+
+Files are made in a hidden folder beside or inside the target and moved in one go; `provenance.json` moves
+last, so that a folder that has one is a complete run. Nothing is deleted that no run has written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from landmeta.errors import OutputError
+
+MARK = "provenance.json"
+_STAGING = ".landmeta-partial"
+_OWNER = ".owner"
+
+
+def check_target(out: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
+    """Find out, leaving no trace, whether a run can be written to `out`.
+
+    Args:
+        out: Run folder, existing or not.
+        overwrite: An earlier run in `out` may be replaced.
+        inputs: Files that the run reads; none may be one that it replaces.
+
+    Raises:
+        OutputError: `out` cannot be written, holds something other than a run, or holds a run and
+            `overwrite` is False.
+    """
+    _check_writable(out)
+    entries = [p.name for p in out.iterdir() if p.name != _STAGING] if out.is_dir() else []
+    if not entries:
+        return
+    if not overwrite:
+        msg = f"the output folder {out} is not empty: {len(entries)} entries, such as {sorted(entries)[0]}"
+        raise OutputError(msg, "give another --out, or --overwrite to replace the run in it")
+    if MARK not in entries:
+        msg = f"the output folder {out} is not empty and holds no earlier run (it has no {MARK})"
+        raise OutputError(msg, "give another --out: --overwrite replaces runs of landmeta only")
+    replaced = {(out / name).resolve() for name in written_files(out)}
+    if clash := [p for p in inputs if p.resolve() in replaced]:
+        msg = f"{clash[0]} is an input and would be replaced by this run"
+        raise OutputError(msg, "give another --out")
+
+
+def written_files(out: Path) -> tuple[str, ...]:
+    """Paths, relative to `out`, of what the run in it wrote; empty where there is none."""
+    try:
+        outputs = json.loads((out / MARK).read_text(encoding="utf-8"))["outputs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    inside = [name for name in outputs if not Path(name).is_absolute() and ".." not in Path(name).parts]
+    return (*inside, MARK)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Give a folder to write into; what is in it becomes the run folder when the block ends well.
+
+    Raises:
+        OutputError: The folder cannot be made, or another run is writing to it.
+    """
+    parents = _missing_parents(out)
+    # Inside an existing folder: a mount point or the working directory cannot be replaced by a rename.
+    staging = out / _STAGING if out.is_dir() else out.parent / f".{out.name}.partial"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _claim(staging)
+        try:
+            yield staging
+            _publish(staging, out)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+    except BaseException as error:
+        for parent in parents:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            msg = f"the run folder {out} could not be written: {error}"
+            raise OutputError(msg, "free some space or give another --out") from error
+        raise
+
+
+def _check_writable(out: Path) -> None:
+    ancestor = out
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    if not ancestor.is_dir():
+        msg = f"{ancestor} is a file, expected a folder for the run"
+        raise OutputError(msg, "give another --out")
+    try:
+        # Permission bits alone lie for root, on read-only mounts and where a quota is used up.
+        Path(tempfile.mkdtemp(prefix=".landmeta-", dir=ancestor)).rmdir()
+    except OSError as error:
+        msg = f"the output folder {out} cannot be written: {error.strerror} in {ancestor}"
+        raise OutputError(msg, "give an --out where you may write") from error
+
+
+def _missing_parents(out: Path) -> list[Path]:
+    return [p for p in out.parents if not p.exists()]
+
+
+def _claim(staging: Path) -> None:
+    """Make the staging folder anew; one left by a dead process is cleared, one in use is an error."""
+    owner = staging / _OWNER
+    if staging.exists():
+        if not owner.is_file():
+            msg = f"{staging} exists and is not a partial run of landmeta"
+            raise OutputError(msg, "move it away or give another --out")
+        if _alive(owner.read_text(encoding="utf-8")):
+            msg = f"another landmeta run is writing to {staging}"
+            raise OutputError(msg, "wait for it or give another --out")
+        shutil.rmtree(staging)
+    staging.mkdir()
+    owner.write_text(_owner(), encoding="utf-8")
+
+
+def _owner() -> str:
+    return f"{platform.node()} {os.getpid()}"
+
+
+def _alive(owner: str) -> bool:
+    host, _, process = owner.partition(" ")
+    if host != platform.node() or not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _publish(staging: Path, out: Path) -> None:
+    (staging / _OWNER).unlink()
+    if not out.exists():
+        staging.rename(out)
+        return
+    new = sorted(p.relative_to(staging) for p in staging.rglob("*") if p.is_file())
+    stale = set(written_files(out)) - {str(p) for p in new}
+    for name in sorted(new, key=lambda p: str(p) == MARK):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).replace(out / name)
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that still holds something stays
+            if (out / name).parent != out:
+                (out / name).parent.rmdir()
+    shutil.rmtree(staging)

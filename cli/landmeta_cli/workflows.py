@@ -1,0 +1,281 @@
+"""What joins library, catalogue and maps: the whole of a verb, for the command line and for services."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landmeta.errors import ImageryError, LabelError, RegionError
+from landmeta_cli.console import Progress, plain
+from landmeta_cli.provenance import provenance
+from landmeta_cli.requests import AdaptRequest, Effort
+from landmeta_cli.run_folder import MARK, check_target, staged
+from landmeta_cli.run_report import build_report, verdict
+
+if TYPE_CHECKING:
+    from landmeta.labels import Labels
+    from landmeta_catalog.regions import Region
+
+    from landmeta.adaptation import Adapted
+    from landmeta.assessment import Holdout
+    from landmeta.prediction import ClassMap
+    from landmeta.raster import Imagery
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run: its folder and the report, the same values as `report.json`."""
+
+    folder: Path
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run starts from, read and validated.
+
+    Attributes:
+        region: Name of what is mapped.
+        imagery: All of the imagery: labels anywhere on it train the model.
+        mapped: The part of the imagery to map.
+        labels: The labelled pixels, positions on the grid of `imagery`.
+        paths: Files and folders read.
+    """
+
+    region: str
+    imagery: Imagery
+    mapped: Imagery
+    labels: Labels
+    paths: tuple[Path, ...]
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Seconds of each stage of a run, and the progress of it."""
+
+    progress: Progress
+    timing_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        self.progress(name, 0, 0)
+        yield
+        self.timing_s[name] = time.perf_counter() - begun
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResult:
+    """Adapt to a region, map it, measure it and write the run folder.
+
+    Nothing is written before all input has been read and found good and the map is made.
+
+    Raises:
+        LandmetaError: The leaf says what is wrong: imagery, labels, region, checkpoint or output folder.
+    """
+    watch = _Watch(progress)
+    out = request.out or default_folder(request)
+    check_target(out, overwrite=request.overwrite)
+    with watch.stage("read"):
+        inputs = read_inputs(request)
+    check_target(out, overwrite=request.overwrite, inputs=inputs.paths)
+    with watch.stage("adapt"):
+        adapted = _adapt(request, inputs, progress)
+    with watch.stage("hold out"):
+        holdout, forest = _hold_out(request, inputs, adapted)
+    with watch.stage("predict"):
+        class_map = _predict(adapted, inputs, progress)
+    return _write(request, out, inputs, adapted, class_map, (holdout, forest), watch)
+
+
+def default_folder(request: AdaptRequest) -> Path:
+    """`runs/` and a name from the region, or from the imagery where the region is a box or everything."""
+    name = request.region or ""
+    if "," in name or not name:
+        name = request.imagery[0].resolve().stem if request.imagery else "run"
+    word = "-".join(filter(None, "".join(c if c.isalnum() else " " for c in Path(name).stem).split()))
+    return Path("runs") / (word.lower() or "run")
+
+
+def read_inputs(request: AdaptRequest) -> Inputs:
+    """Resolve the region, open the imagery and read the labels.
+
+    Raises:
+        RegionError: The region is unknown, has no imagery, or misses the imagery given.
+        ImageryError: There is no imagery, or it cannot be understood.
+        LabelError: There are no labels, or they cannot train a model.
+    """
+    from landmeta.labels import read_labels
+
+    from landmeta.raster import open_imagery
+
+    region = _region(request)
+    paths, label_path, column = _sources(request, region)
+    imagery = open_imagery(paths, bands=request.bands, scale=request.scale, offset=request.offset)
+    mapped = _clip(imagery, region)
+    labels = read_labels(label_path, imagery, column=column)
+    name = region.name if region else paths[0].stem
+    return Inputs(name, imagery, mapped, labels, (*paths, label_path))
+
+
+def _region(request: AdaptRequest) -> Region | None:
+    if request.region is None:
+        return None
+    from landmeta_catalog.regions import resolve_region
+
+    return resolve_region(request.region)
+
+
+def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, ...], Path, str | None]:
+    """Imagery, labels and label column: what the request names, else what the region brings."""
+    own = tuple(region.imagery or ()) if region else ()
+    paths = request.imagery or own
+    if not paths and region:
+        msg = f"there is no imagery for the {region.kind} {region.name!r}"
+        raise RegionError(msg, "give your own with --imagery, or map the simulated scene of --region demo")
+    if not paths:
+        msg = "there is nothing to map: neither imagery nor a region was given"
+        raise ImageryError(msg, "--imagery PATH, or --region demo to try it")
+    labels = request.labels or (region.labels if region and not request.imagery else None)
+    if labels is None:
+        msg = "there are no labels: the model learns the classes of the map from them"
+        raise LabelError(msg, "--labels PATH: polygons, points, a label raster or a folder class/tile.tif")
+    return paths, labels, request.label_column
+
+
+def _clip(imagery: Imagery, region: Region | None) -> Imagery:
+    if region is None or region.geometry is None:
+        return imagery
+    return imagery.clip(region.geometry)
+
+
+def _adapt(request: AdaptRequest, inputs: Inputs, progress: Progress) -> Adapted:
+    from landmeta.adaptation import adapt_region
+
+    return adapt_region(
+        inputs.imagery,
+        inputs.labels,
+        effort=request.effort.value,
+        checkpoint=request.checkpoint,
+        seed=request.seed,
+        progress=progress,
+    )
+
+
+def _hold_out(
+    request: AdaptRequest, inputs: Inputs, adapted: Adapted
+) -> tuple[Holdout | None, Holdout | None]:
+    """Scores of the class models and of the forest on the same held-out samples; None if there are none."""
+    from landmeta.adaptation import cross_validate
+    from landmeta.assessment import group_folds, holdout_score
+    from landmeta.rivals import forest_holdout
+
+    labels, samples = inputs.labels, adapted.samples
+    codes, groups = labels.codes[samples], labels.groups[samples]
+    fold = group_folds(codes, groups, _FOLDS)
+    if request.effort in (Effort.full, Effort.paper):
+        fold = np.where(fold == 0, 0, -1)  # the whole network is adapted anew: one blocked split
+    held = fold >= 0
+    if not held.any():
+        return None, None
+    ours = cross_validate(adapted, labels, fold)
+    forest = forest_holdout(inputs.imagery, labels, fold, samples=samples, seed=request.seed)
+    folds = len(np.unique(fold[held]))
+    score = [
+        holdout_score(codes[held], p[held], groups[held], block="group", folds=folds, seed=request.seed)
+        for p in (ours, forest)
+    ]
+    return score[0], score[1]
+
+
+def _predict(adapted: Adapted, inputs: Inputs, progress: Progress) -> ClassMap:
+    from landmeta.prediction import predict
+
+    return predict(adapted.ensemble, inputs.mapped, progress=progress)
+
+
+def _write(
+    request: AdaptRequest,
+    out: Path,
+    inputs: Inputs,
+    adapted: Adapted,
+    class_map: ClassMap,
+    scores: tuple[Holdout | None, Holdout | None],
+    watch: _Watch,
+) -> RunResult:
+    from landmeta_maps.report import write_report
+    from landmeta_maps.stac import write_stac_item
+
+    from landmeta.checkpoints import save_ensemble
+    from landmeta_maps.cog import write_landcover
+    from landmeta_maps.webmap import write_web_map
+
+    with staged(out) as folder:
+        with watch.stage("write"):
+            write_landcover(class_map, folder)
+            save_ensemble(adapted.ensemble, folder / "model")
+            write_web_map(class_map, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
+        report = _report(request, inputs, adapted, class_map, scores, watch.timing_s)
+        write_report(report, folder)
+        write_stac_item(folder, class_map)
+        record = provenance(
+            command=request.command,
+            inputs=inputs.paths,
+            outputs=folder,
+            seed=request.seed,
+            settings=settings(request),
+        )
+        (folder / MARK).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
+    return RunResult(out, report)
+
+
+def settings(request: AdaptRequest) -> dict[str, Any]:
+    """What of a request decides the result, as plain values for report and provenance."""
+    return {
+        "region": request.region,
+        "bands": request.bands,
+        "scale": request.scale,
+        "offset": request.offset,
+        "label_column": request.label_column,
+        "effort": request.effort.value,
+        "checkpoint": None if request.checkpoint is None else str(request.checkpoint),
+        "seed": request.seed,
+    }
+
+
+def _report(
+    request: AdaptRequest,
+    inputs: Inputs,
+    adapted: Adapted,
+    class_map: ClassMap,
+    scores: tuple[Holdout | None, Holdout | None],
+    timing_s: Mapping[str, float],
+) -> dict[str, Any]:
+    findings = [*inputs.imagery.warnings, *inputs.labels.warnings, *adapted.warnings]
+    holdout, forest = scores
+    if holdout is None:
+        findings.append("no accuracy: no class has two polygons or tiles, so that one could be held out")
+    elif beaten := verdict(holdout, forest):
+        findings.append(beaten)
+    return build_report(
+        region=inputs.region,
+        class_map=class_map,
+        labels=inputs.labels,
+        holdout=holdout,
+        forest=forest,
+        timing_s=timing_s,
+        warnings=findings,
+        settings=settings(request),
+    )

@@ -1,0 +1,73 @@
+"""The adapted model of a region: one-vs-all class models on shared features, as a mapping model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from landmeta.bands import BandSet
+from landmeta.features import feature_maps, group_sizes
+from landmeta.heads import Heads
+from landmeta.legend import Legend
+from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, upsample
+from landmeta.norms import FrozenMoments, Moments
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Class models adapted to a region (METHODS 4.6), combined by argmax of their logits.
+
+    Attributes:
+        network: Features for exactly the region's bands.
+        moments: Moments of the norm layers, frozen for the region.
+        heads: One linear head a class on raw feature vectors; outputs are calibrated softmax logits.
+        fill: Reflectance that stands in for nodata pixels, shape (band,).
+        legend: Classes in the order of the heads.
+        bands: Bands and scale of the imagery it was adapted on.
+    """
+
+    network: ResNet12
+    moments: Moments
+    heads: Heads
+    fill: Tensor
+    legend: Legend
+    bands: BandSet
+
+    stride = 1
+    align = ALIGN
+    context = CONTEXT
+
+    @property
+    def classes(self) -> int:
+        """Number of class models."""
+        return len(self.legend)
+
+    def prepare(self, blocks: object = None) -> Moments:
+        """State for `logits`: the moments frozen when the region was adapted, whatever the blocks."""
+        del blocks
+        return self.moments
+
+    @torch.inference_mode()
+    def logits(self, window: Float[Tensor, "band y x"], state: Moments) -> Float[Tensor, "class y x"]:
+        """Logits of every pixel of a window of reflectance; NaN counts as nodata and is filled.
+
+        The sides must be multiples of `align`; the outer `context` pixels see the window's border.
+        """
+        maps = feature_maps(self.network, fill_nodata(window[None], self.fill), FrozenMoments(state))
+        sizes = group_sizes(window.shape[0], self.network.widths)
+        spectral = sum(sizes[:3])
+        total = self.heads.bias[:, None, None].expand(-1, *window.shape[1:]).clone()
+        parts = self.heads.weight.split([spectral, *sizes[3:]], dim=1)
+        for values, weight, stride in zip(maps, parts, (1, *STRIDES), strict=True):
+            # Projecting before upsampling keeps the full-resolution arrays at `classes` channels.
+            total += upsample(F.conv2d(values, weight[:, :, None, None]), stride)[0]
+        return total
+
+
+def fill_nodata(images: Float[Tensor, "n band y x"], fill: Float[Tensor, " band"]) -> Float[Tensor, "n band y x"]:
+    """Put `fill` in place of NaN, so that nodata carries no contrast of its own."""
+    return torch.where(images.isnan(), fill[:, None, None], images)

@@ -1,0 +1,142 @@
+"""Imagery: raster files opened as reflectance on one grid, read window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+
+from landmeta._imagery.extents import check_georeference, sub_window
+from landmeta._imagery.files import inspect
+from landmeta._imagery.mosaic import Floats, place
+from landmeta._imagery.naming import expand, name_bands
+from landmeta._imagery.scaling import check_values, choose_scale
+from landmeta.bands import BandSet
+
+
+class PixelSource(Protocol):
+    """Where the numbers come from: files (`Mosaic`) or an array in memory."""
+
+    def read(self, row: int, col: int, height: int, width: int) -> Floats:
+        """Numbers before scaling, float32 (band, y, x), NaN = no data or outside; any window is allowed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Imagery:
+    """Reflectance on a grid, from `open_imagery` or `imagery_of_array`; pixels of files are read on demand.
+
+    `grid` has CRS, transform and shape; `bands` are in the order of `read`; `warnings` are one line each.
+    """
+
+    grid: GeoBox
+    bands: BandSet
+    paths: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+    source: PixelSource = field(kw_only=True, repr=False)
+    origin: tuple[int, int] = (0, 0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        return int(self.grid.shape[0]), int(self.grid.shape[1])
+
+    def read(self, row: int, col: int, height: int, width: int) -> Floats:
+        """Reflectance (usually 0..1; dB for radar), float32 (band, y, x), of a window in pixels of the grid.
+
+        NaN is nodata, not finite in the file or outside the files. A window may reach over the grid: of
+        clipped imagery it then holds what lies there in the files, which a map needs as context.
+
+        Raises:
+            ImageryError: a file is gone or damaged.
+        """
+        values = self.source.read(row + self.origin[0], col + self.origin[1], height, width)
+        if self.bands.scale != 1 or self.bands.offset != 0:
+            values *= np.float32(self.bands.scale)
+            values += np.float32(self.bands.offset)
+        return values
+
+    def clip(
+        self, region: Geometry | tuple[float, float, float, float], crs: str | int = "EPSG:4326"
+    ) -> Imagery:
+        """The same imagery on the smallest window of its grid that holds `region`; pixels are not resampled.
+
+        Args:
+            region: a geometry with CRS, or west, south, east, north in `crs` (degrees by default).
+            crs: CRS of bounds; not used for a geometry.
+
+        Raises:
+            RegionError: the region has no area, misses the imagery, or the imagery has no CRS.
+        """
+        row, col, rows, cols = sub_window(self.grid, region, crs)
+        at = self.grid.transform
+        corner = Affine(at.a, 0, at.c + col * at.a, 0, at.e, at.f + row * at.e)
+        grid = GeoBox((rows, cols), corner, self.grid.crs)
+        return replace(self, grid=grid, origin=(self.origin[0] + row, self.origin[1] + col))
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    values: Floats
+
+    def read(self, row: int, col: int, height: int, width: int) -> Floats:
+        out = np.full((len(self.values), height, width), np.nan, np.float32)
+        top, left = max(row, 0), max(col, 0)
+        inner = self.values[:, top : max(top, row + height), left : max(left, col + width)]
+        out[:, top - row : top - row + inner.shape[1], left - col : left - col + inner.shape[2]] = inner
+        return out
+
+
+def imagery_of_array(values: Floats, names: Sequence[str], grid: GeoBox | None = None) -> Imagery:
+    """Imagery of reflectance in memory, (band, y, x); NaN = no data; infinite values become NaN.
+
+    Without `grid` the pixels have no place on Earth: one unit a pixel and no CRS.
+    """
+    if grid is None:
+        grid = GeoBox(values.shape[1:], Affine.identity(), None)
+    if values.shape != (len(names), *grid.shape):
+        msg = (
+            f"an array of shape {values.shape} does not fit {len(names)} bands on a {tuple(grid.shape)} grid"
+        )
+        raise ValueError(msg)
+    finite = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+    return Imagery(grid, BandSet(tuple(names)), (), source=_Array(finite))
+
+
+def open_imagery(
+    paths: Sequence[Path],
+    *,
+    bands: str | None = None,
+    scale: float | None = None,
+    offset: float = 0.0,
+    require_crs: bool = True,
+) -> Imagery:
+    """Open one multiband raster, several single-band files, or tiles (files, folders, VRT) as one image.
+
+    Args:
+        paths: files, and folders whose rasters are all taken.
+        bands: names such as `B2,B3,B4` in the order of the file, or a choice among the names in the file.
+        scale: reflectance = number * scale + offset; by default what the file says, else 1e-4 for integers
+            and 1 for floats, and then checked against the pixels.
+        offset: see `scale`, in reflectance, for example -0.1 for unshifted Sentinel-2 from 2022 on.
+        require_crs: whether imagery without CRS is refused (benchmarks on bare chips do without).
+
+    Raises:
+        ImageryError: nothing there, no raster, damaged, no CRS, rotated, on different grids, bands not
+            known or not fitting, or an inferred scale that gives no plausible reflectance.
+    """
+    files = [inspect(path) for path in expand([Path(path) for path in paths])]
+    for file in files:
+        check_georeference(file, require_crs=require_crs)
+    layers, names, notes = name_bands(files, bands)
+    band_set, scale_origin = choose_scale(layers, names, scale, offset)
+    mosaic = place(layers, names)
+    notes.extend(check_values(mosaic, band_set, scale_origin))
+    grid = GeoBox(mosaic.shape, mosaic.transform, mosaic.crs)
+    return Imagery(grid, band_set, tuple(f.path for f, _ in layers), tuple(notes), source=mosaic)

@@ -1,0 +1,68 @@
+"""Sentences of the report: what the accuracy estimates, and who wins against the random forest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def estimate_words(holdout: Mapping[str, Any] | None) -> str:
+    """What the hold-out figure is, in a few sentences that claim no more than was measured."""
+    if holdout is None:
+        return (
+            "No accuracy could be measured: these labels cannot be held out in blocks. "
+            "More polygons or tiles in every class would allow it."
+        )
+    block, folds = holdout["block"], holdout["folds"]
+    how = f"one blocked split by {block}" if folds == 1 else f"{folds} folds by {block}"
+    return (
+        f"Measured on {holdout['n']:,} labelled samples, held out in {how}: the samples of one {block} are "
+        f"never in training and in the test at once. The figure says how well the map agrees with labels like yours "
+        f"in a {block} that it has not seen, every class counting as it does in the metric. The interval comes "
+        f"from resampling the {block}s. The labels are not a probability sample of the map. The figure is therefore "
+        "no estimate of the share of the map that is right, and areas below are counted pixels without "
+        "correction or error. For design-based areas and accuracies, collect a probability sample of the map."
+    )
+
+
+def describe_rival(
+    ours: Mapping[str, Any] | None, forest: Mapping[str, Any] | None, paired: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """The verdict on the same folds: `tone` (good, even, bad, none) and `text`, a sentence or two."""
+    if ours is None or forest is None:
+        return {"tone": "none", "text": "The random forest was not run on these folds."}
+    difference = paired["diff"] if paired else _minus(ours["value"], forest["value"])
+    if difference is None:
+        return {"tone": "none", "text": "The two cannot be compared: one of the figures is missing."}
+    points = f"{abs(100 * difference):.1f} points"
+    if _undecided(ours, forest, paired):
+        return {"tone": "even", "text": _undecided_words(difference, points, paired)}
+    if difference > 0:
+        return {"tone": "good", "text": f"The adapted model is ahead of the random forest by {points}."}
+    return {
+        "tone": "bad",
+        "text": f"The random forest is ahead by {points}: on these labels it is the better choice.",
+    }
+
+
+def _minus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
+
+
+def _undecided(ours: Mapping[str, Any], forest: Mapping[str, Any], paired: Mapping[str, Any] | None) -> bool:
+    """Whether the interval of the difference holds 0; without one, whether the two intervals overlap."""
+    pairs = [paired["ci95"]] if paired else [ours["ci95"], forest["ci95"]]
+    if any(ci is None or None in ci for ci in pairs):
+        return True
+    if paired:
+        return bool(pairs[0][0] <= 0 <= pairs[0][1])
+    return bool(max(ci[0] for ci in pairs) <= min(ci[1] for ci in pairs))
+
+
+def _undecided_words(difference: float, points: str, paired: Mapping[str, Any] | None) -> str:
+    who = "The two score the same"
+    if abs(difference) >= 0.0005:
+        leader = "adapted model" if difference > 0 else "random forest"
+        who = f"The {leader} is ahead by {points}"
+    why = "the interval of the difference includes zero" if paired else "the intervals overlap"
+    return f"{who}, but {why}: these labels do not tell which of them is better."

@@ -1,0 +1,78 @@
+"""Class names and colours beside a class raster, where GDAL and QGIS look for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from landmeta.legend import Legend
+from landmeta_maps._atomic import write_text
+from landmeta_maps.color import rgb
+
+_STALE = (".aux.xml", ".ovr", ".msk", ".vat.dbf", ".vat.cpg")
+"""What other programs leave beside `name.tif` under `name.tif` + suffix."""
+
+_FIELDS = (("value", 0, 5), ("name", 2, 2), ("R", 0, 6), ("G", 0, 7), ("B", 0, 8), ("A", 0, 9))
+"""Columns of the attribute table: name, GDAL's type (0 integer, 2 text) and GDAL's usage."""
+
+
+def remove_sidecars(raster: Path) -> None:
+    """Remove what describes an older raster of this name: statistics, names, overviews, masks, style."""
+    for suffix in _STALE:
+        raster.with_name(raster.name + suffix).unlink(missing_ok=True)
+    raster.with_suffix(".qml").unlink(missing_ok=True)
+
+
+def write_sidecars(legend: Legend, raster: Path) -> None:
+    """Write `<raster>.aux.xml` (GDAL: category names, attribute table) and `<stem>.qml` (QGIS: style).
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    write_text(raster.with_name(raster.name + ".aux.xml"), _aux_xml(legend))
+    write_text(raster.with_suffix(".qml"), _qml(legend))
+
+
+def _aux_xml(legend: Legend) -> str:
+    root = ET.Element("PAMDataset")
+    band = ET.SubElement(root, "PAMRasterBand", band="1")
+    names = dict(zip(legend.codes, legend.names, strict=True))
+    categories = ET.SubElement(band, "CategoryNames")
+    for code in range(max(legend.codes) + 1):  # GDAL counts from 0: codes without a class are empty
+        ET.SubElement(categories, "Category").text = names.get(code, "")
+    _attribute_table(legend, band)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _attribute_table(legend: Legend, band: ET.Element) -> None:
+    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    for index, (name, kind, usage) in enumerate(_FIELDS):
+        field = ET.SubElement(table, "FieldDefn", index=str(index))
+        ET.SubElement(field, "Name").text = name
+        ET.SubElement(field, "Type").text = str(kind)
+        ET.SubElement(field, "Usage").text = str(usage)
+    for index, item in enumerate(legend):
+        row = ET.SubElement(table, "Row", index=str(index))
+        for value in (item.code, item.name, *rgb(item.color), 255):
+            ET.SubElement(row, "F").text = str(value)
+
+
+def _qml(legend: Legend) -> str:
+    root = ET.Element("qgis", version="3.28", styleCategories="Symbology")
+    pipe = ET.SubElement(root, "pipe")
+    renderer = ET.SubElement(
+        pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1", nodataColor=""
+    )
+    colors = ET.SubElement(renderer, "colorPalette")
+    for item in legend:
+        ET.SubElement(
+            colors, "paletteEntry", value=str(item.code), label=item.name, color=item.color, alpha="255"
+        )
+    ET.SubElement(pipe, "brightnesscontrast", brightness="0", contrast="0", gamma="1")
+    ET.SubElement(pipe, "huesaturation", saturation="0", colorizeOn="0")
+    ET.SubElement(pipe, "rasterresampler", maxOversampling="2")
+    ET.SubElement(root, "blendMode").text = "0"
+    ET.indent(root)
+    doctype = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+    return doctype + ET.tostring(root, encoding="unicode") + "\n"
