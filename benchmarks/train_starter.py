@@ -150,7 +150,7 @@ def main() -> None:
             mean = np.mean(recent[-20:])
             print(f"step {step} loss {mean:.4f} {(time.time() - begun) / step:.2f} s/step", flush=True)
         if step % 100 == 0:
-            save_start(start, a.out, {"steps": step, "seed": a.seed})
+            save_start(start, a.out, {"steps": step, "seed": a.seed, "trained_on": ["hls_worldcover", "eurosat_rgb", "simulated"]})
         return time.time() < deadline
 
     if a.joint:
@@ -158,7 +158,7 @@ def main() -> None:
     elif a.steps:
         parts = {k: float(v) for k, v in (p.split("=") for p in a.sources.split(","))}
         train(start, mixed_source(a.data, parts), settings, report)
-    training = {"joint": a.joint, "steps": a.steps, "tasks": a.tasks, "seed": a.seed, "sources": a.sources}
+    training = {"trained_on": ["hls_worldcover", "eurosat_rgb", "simulated"], "joint": a.joint, "steps": a.steps, "tasks": a.tasks, "seed": a.seed, "sources": a.sources}
     save_start(start, a.out, training)
 
 

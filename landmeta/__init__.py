@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # the same names for type checkers; tests/hygiene holds the t
     from landmeta.adaptation import adapt_region as adapt_region
     from landmeta.assessment import Holdout as Holdout
     from landmeta.assessment import balanced_accuracy as balanced_accuracy
-    from landmeta.assessment import group_folds as group_folds
     from landmeta.assessment import holdout_score as holdout_score
     from landmeta.bands import BandSet as BandSet
     from landmeta.bands import parse_bands as parse_bands
@@ -31,6 +30,7 @@ if TYPE_CHECKING:  # the same names for type checkers; tests/hygiene holds the t
     from landmeta.prediction import predict as predict
     from landmeta.raster import Imagery as Imagery
     from landmeta.raster import open_imagery as open_imagery
+    from landmeta.splits import group_folds as group_folds
 
 __version__ = version("landmeta")
 
@@ -47,7 +47,7 @@ _HOMES = {
     "Legend": "legend",
     "adapt_region": "adaptation",
     "balanced_accuracy": "assessment",
-    "group_folds": "assessment",
+    "group_folds": "splits",
     "holdout_score": "assessment",
     "load_ensemble": "checkpoints",
     "open_imagery": "raster",

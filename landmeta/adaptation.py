@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landmeta.assessment import group_folds
 from landmeta.checkpoints import load_start
 from landmeta.ensemble import Ensemble, fill_nodata
 from landmeta.errors import CheckpointError
@@ -28,6 +27,7 @@ from landmeta.networks import ResNet12
 from landmeta.norms import FrozenMoments, Moments, PooledMoments
 from landmeta.raster import Imagery
 from landmeta.sampling import SUPPORT_LIMIT, Window, label_windows, region_sample, sample_maps, thin
+from landmeta.splits import group_folds
 from landmeta.start import Start, balanced_cross_entropy
 from landmeta.tuning import TUNED_BLOCKS, tune_blocks
 

@@ -72,6 +72,7 @@ class ResNet12(nn.Module):
         for weight in self.parameters():
             if weight.dim() > 1:
                 nn.init.xavier_uniform_(weight, generator=generator)
+        nn.init.zeros_(self.classifier.bias)  # as SM; torch's default would draw from the global generator
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from landmeta.sampling import lead
 _BLOCK = 512  # pixels of a block without its halo: 40 % of the work is halo, memory stays below 1 GB
 
 
+@runtime_checkable
 class MappingModel(Protocol):
     """What the engine needs of a model; it knows nothing else (DESIGN, Values)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from affine import Affine
@@ -20,6 +20,7 @@ from landmeta._imagery.scaling import check_values, choose_scale
 from landmeta.bands import BandSet
 
 
+@runtime_checkable
 class PixelSource(Protocol):
     """Where the numbers come from: files (`Mosaic`) or an array in memory."""
 

@@ -160,7 +160,7 @@ def forest_holdout(
     Args:
         imagery: where the reflectances come from.
         labels: samples and their codes.
-        fold: fold of every sample used, -1 where it is never held out (`assessment.group_folds`).
+        fold: fold of every sample used, -1 where it is never held out (`splits.group_folds`).
         samples: indices into `labels` of the samples used; all by default.
         fit: the rival; `logistic_regression` fits as well.
         seed: of the rival.

@@ -87,16 +87,21 @@ def _corners(shape: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def thin(labels: Labels, limit: int, rng: np.random.Generator) -> Int[np.ndarray, " sample"]:
-    """At most `limit` samples a class, the same number from each group as far as it has them."""
+    """Indices of at most `limit` samples a class, the same number from each group as far as it has them."""
+    return thin_groups(labels.codes, labels.groups, limit, rng)
+
+
+def thin_groups(
+    codes: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"], limit: int, rng: np.random.Generator
+) -> Int[np.ndarray, " sample"]:
+    """`thin` for bare arrays of class codes and group ids."""
     kept = []
-    for code in labels.legend.codes:
-        index = rng.permutation(np.flatnonzero(labels.codes == code))
-        groups = labels.groups[index]
-        rank = np.empty(len(index), dtype=np.int64)  # how many of its group come before it
-        for group in np.unique(groups):
-            where = np.flatnonzero(groups == group)
-            rank[where] = np.arange(len(where))
-        kept.append(index[np.argsort(rank, kind="stable")[:limit]])
+    for code in np.unique(codes):
+        index = rng.permutation(np.flatnonzero(codes == code))
+        order = np.argsort(groups[index], kind="stable")
+        sizes = np.unique(groups[index], return_counts=True)[1]
+        rank = np.concatenate([np.arange(size) for size in sizes])  # how many of its group come before it
+        kept.append(index[order][np.argsort(rank, kind="stable")[:limit]])
     return np.sort(np.concatenate(kept))
 
 

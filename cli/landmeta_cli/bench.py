@@ -41,15 +41,14 @@ def acceptance(
 ) -> None:
     """Score landmeta and a random forest on the same few labels of real data."""
     del debug
-    from landmeta.bench.ours import classifiers
-
     from landmeta.bench.acceptance import run_acceptance
+    from landmeta.bench.ours import our_classifiers
 
     with progress_bars() as progress:
         rows = run_acceptance(
             data,
             part,
-            classify=classifiers(checkpoint),
+            classify=our_classifiers(checkpoint),
             seeds=seeds,
             tasks=task,
             progress=progress,

@@ -28,7 +28,8 @@ def provenance(
     *,
     command: Iterable[str],
     inputs: Iterable[Path],
-    outputs: Path,
+    outputs: Iterable[Path],
+    folder: Path,
     seed: int,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -37,7 +38,8 @@ def provenance(
     Args:
         command: The command line, word by word.
         inputs: Files and folders that were read.
-        outputs: The folder of the finished run, without its `provenance.json`.
+        outputs: Files that were written, in `folder`.
+        folder: The run folder.
         seed: Of every random draw.
         settings: What else decides the result.
     """
@@ -46,7 +48,7 @@ def provenance(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(command),
         "inputs": [_input(path) for path in inputs],
-        "outputs": {str(p.relative_to(outputs)): sha256(p) for p in _files(outputs)},
+        "outputs": {str(p.relative_to(folder)): sha256(p) for p in sorted(outputs)},
         "seed": seed,
         "settings": dict(settings),
         "versions": versions(),
@@ -92,7 +94,7 @@ def _input(path: Path) -> dict[str, Any]:
 def _files(path: Path) -> list[Path]:
     """Files of a folder, or a file with the parts that belong to it."""
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".owner")
+        return sorted(p for p in path.rglob("*") if p.is_file())
     parts = [path.with_suffix(s) for s in _SIDECARS] if path.suffix.lower() == ".shp" else []
     return [path, *(p for p in parts if p.is_file())]
 

@@ -18,8 +18,10 @@ from pathlib import Path
 from landmeta.errors import OutputError
 
 MARK = "provenance.json"
+"""File that makes a folder a finished run."""
 _STAGING = ".landmeta-partial"
-_OWNER = ".owner"
+OWNER = ".owner"
+"""File in a staging folder that says which process writes it."""
 
 
 def check_target(out: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -110,7 +112,7 @@ def _missing_parents(out: Path) -> list[Path]:
 
 def _claim(staging: Path) -> None:
     """Make the staging folder anew; one left by a dead process is cleared, one in use is an error."""
-    owner = staging / _OWNER
+    owner = staging / OWNER
     if staging.exists():
         if not owner.is_file():
             msg = f"{staging} exists and is not a partial run of landmeta"
@@ -141,7 +143,7 @@ def _alive(owner: str) -> bool:
 
 
 def _publish(staging: Path, out: Path) -> None:
-    (staging / _OWNER).unlink()
+    (staging / OWNER).unlink()
     if not out.exists():
         staging.rename(out)
         return
@@ -150,9 +152,9 @@ def _publish(staging: Path, out: Path) -> None:
     for name in sorted(new, key=lambda p: str(p) == MARK):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (staging / name).replace(out / name)
-    for name in stale:
-        (out / name).unlink(missing_ok=True)
+    for old in sorted(stale):
+        (out / old).unlink(missing_ok=True)
         with suppress(OSError):  # a folder that still holds something stays
-            if (out / name).parent != out:
-                (out / name).parent.rmdir()
+            if (out / old).parent != out:
+                (out / old).parent.rmdir()
     shutil.rmtree(staging)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from landmeta_cli.provenance import version
 from landmeta_maps.areas import class_areas_ha
 
 if TYPE_CHECKING:
@@ -20,6 +25,7 @@ _CLEAR = 0.01  # a smaller lead of the forest is no reason to distrust the map
 def build_report(
     *,
     region: str,
+    command: Iterable[str],
     class_map: ClassMap,
     labels: Labels,
     holdout: Holdout | None,
@@ -32,9 +38,13 @@ def build_report(
     return {
         "schema": SCHEMA,
         "region": region,
+        "date": datetime.now(UTC).date().isoformat(),
+        "version": version(),
+        "command": shlex.join(command) or None,
         "classes": _classes(class_map, labels, holdout),
-        "holdout": _score(holdout),
-        "random_forest": _score(forest),
+        "holdout": holdout.as_report() if holdout else None,
+        "random_forest": forest.as_report() if forest else None,
+        "confusion": _confusion(class_map.legend.codes, holdout),
         "stability": None,
         "timing_s": {stage: round(seconds, 2) for stage, seconds in timing_s.items()},
         "warnings": list(warnings),
@@ -68,9 +78,12 @@ def _classes(class_map: ClassMap, labels: Labels, holdout: Holdout | None) -> li
     ]
 
 
-def _score(holdout: Holdout | None) -> dict[str, Any] | None:
+def _confusion(codes: Sequence[int], holdout: Holdout | None) -> list[list[int]] | None:
+    """Counts by label (row) and map (column) in the order of the legend."""
     if holdout is None:
         return None
-    recall = {str(code): round(value, 4) for code, value in holdout.recall.items()}
-    confusion = {"codes": list(holdout.codes), "counts": holdout.confusion.tolist()}
-    return {**holdout.as_report(), "recall": recall, "confusion": confusion}
+    counts = np.zeros((len(codes), len(codes)), np.int64)
+    at = [codes.index(code) for code in holdout.codes]
+    counts[np.ix_(at, at)] = holdout.confusion
+    found: list[list[int]] = counts.tolist()
+    return found

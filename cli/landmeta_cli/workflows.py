@@ -6,27 +6,30 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landmeta.errors import ImageryError, LabelError, RegionError
+from landmeta.legend import NODATA
 from landmeta_cli.console import Progress, plain
 from landmeta_cli.provenance import provenance
 from landmeta_cli.requests import AdaptRequest, Effort
-from landmeta_cli.run_folder import MARK, check_target, staged
+from landmeta_cli.run_folder import MARK, OWNER, check_target, staged
 from landmeta_cli.run_report import build_report, verdict
 
 if TYPE_CHECKING:
-    from landmeta.labels import Labels
-    from landmeta_catalog.regions import Region
+    from odc.geo.geom import Geometry
 
     from landmeta.adaptation import Adapted
     from landmeta.assessment import Holdout
-    from landmeta.prediction import ClassMap
+    from landmeta.classmap import ClassMap
+    from landmeta.labels import Labels
     from landmeta.raster import Imagery
+    from landmeta_catalog.regions import Region
 
 _FOLDS = 5
 
@@ -47,6 +50,7 @@ class Inputs:
         region: Name of what is mapped.
         imagery: All of the imagery: labels anywhere on it train the model.
         mapped: The part of the imagery to map.
+        outline: Boundary outside which the map has no data; None where the window is all there is.
         labels: The labelled pixels, positions on the grid of `imagery`.
         paths: Files and folders read.
     """
@@ -54,6 +58,7 @@ class Inputs:
     region: str
     imagery: Imagery
     mapped: Imagery
+    outline: Geometry | None
     labels: Labels
     paths: tuple[Path, ...]
 
@@ -118,7 +123,6 @@ def read_inputs(request: AdaptRequest) -> Inputs:
         LabelError: There are no labels, or they cannot train a model.
     """
     from landmeta.labels import read_labels
-
     from landmeta.raster import open_imagery
 
     region = _region(request)
@@ -127,7 +131,7 @@ def read_inputs(request: AdaptRequest) -> Inputs:
     mapped = _clip(imagery, region)
     labels = read_labels(label_path, imagery, column=column)
     name = region.name if region else paths[0].stem
-    return Inputs(name, imagery, mapped, labels, (*paths, label_path))
+    return Inputs(name, imagery, mapped, _outline(region), labels, (*paths, label_path))
 
 
 def _region(request: AdaptRequest) -> Region | None:
@@ -155,10 +159,20 @@ def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, 
     return paths, labels, request.label_column
 
 
+def _outline(region: Region | None) -> Geometry | None:
+    """The boundary to keep within: of a vector file. A box in degrees is met by the window around it."""
+    if region is None or region.geometry is None or region.kind == "bbox":
+        return None
+    from odc.geo.geom import Geometry
+
+    return Geometry(region.geometry, crs=region.crs)
+
+
 def _clip(imagery: Imagery, region: Region | None) -> Imagery:
+    """The window of the imagery that holds the region."""
     if region is None or region.geometry is None:
         return imagery
-    return imagery.clip(region.geometry)
+    return imagery.clip(_outline(region) or region.geometry.bounds)
 
 
 def _adapt(request: AdaptRequest, inputs: Inputs, progress: Progress) -> Adapted:
@@ -179,7 +193,8 @@ def _hold_out(
 ) -> tuple[Holdout | None, Holdout | None]:
     """Scores of the class models and of the forest on the same held-out samples; None if there are none."""
     from landmeta.adaptation import cross_validate
-    from landmeta.assessment import group_folds, holdout_score
+    from landmeta.assessment import holdout_score
+    from landmeta.splits import group_folds
     from landmeta.rivals import forest_holdout
 
     labels, samples = inputs.labels, adapted.samples
@@ -194,16 +209,43 @@ def _hold_out(
     forest = forest_holdout(inputs.imagery, labels, fold, samples=samples, seed=request.seed)
     folds = len(np.unique(fold[held]))
     score = [
-        holdout_score(codes[held], p[held], groups[held], block="group", folds=folds, seed=request.seed)
+        holdout_score(
+            codes[held], p[held], groups[held], block=_block(labels), folds=folds, seed=request.seed
+        )
         for p in (ours, forest)
     ]
     return score[0], score[1]
 
 
+def _block(labels: Labels) -> str:
+    """What the labels hold out together, in the singular."""
+    if labels.unit == "tiles":
+        return "tile"
+    return "point" if (labels.footprints.geom_type == "Point").all() else "polygon"
+
+
 def _predict(adapted: Adapted, inputs: Inputs, progress: Progress) -> ClassMap:
     from landmeta.prediction import predict
 
-    return predict(adapted.ensemble, inputs.mapped, progress=progress)
+    class_map = predict(adapted.ensemble, inputs.mapped, progress=progress)
+    return class_map if inputs.outline is None else mask_outside(class_map, inputs.outline)
+
+
+def mask_outside(class_map: ClassMap, outline: Geometry) -> ClassMap:
+    """The map with nodata where a pixel's centre lies outside `outline`."""
+    from rasterio.features import geometry_mask
+
+    from landmeta.classmap import PROBABILITY_NODATA
+
+    grid = class_map.grid
+    shape = outline.to_crs(grid.crs) if grid.crs else outline
+    outside = geometry_mask([shape.geom], grid.shape, grid.transform)
+    return replace(
+        class_map,
+        codes=np.where(outside, np.uint8(NODATA), class_map.codes),
+        probabilities=np.where(outside, np.uint16(PROBABILITY_NODATA), class_map.probabilities),
+        confidence=np.where(outside, np.uint16(PROBABILITY_NODATA), class_map.confidence),
+    )
 
 
 def _write(
@@ -215,30 +257,60 @@ def _write(
     scores: tuple[Holdout | None, Holdout | None],
     watch: _Watch,
 ) -> RunResult:
-    from landmeta_maps.report import write_report
-    from landmeta_maps.stac import write_stac_item
-
     from landmeta.checkpoints import save_ensemble
     from landmeta_maps.cog import write_landcover
+    from landmeta_maps.report import write_report
     from landmeta_maps.webmap import write_web_map
 
     with staged(out) as folder:
         with watch.stage("write"):
             write_landcover(class_map, folder)
-            save_ensemble(adapted.ensemble, folder / "model")
+            save_ensemble(adapted.ensemble, folder / "model", _model_notes(request))
             write_web_map(class_map, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
         report = _report(request, inputs, adapted, class_map, scores, watch.timing_s)
-        write_report(report, folder)
-        write_stac_item(folder, class_map)
-        record = provenance(
-            command=request.command,
-            inputs=inputs.paths,
-            outputs=folder,
-            seed=request.seed,
-            settings=settings(request),
-        )
-        (folder / MARK).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
+        write_report(report, folder / "report.html", class_map=class_map, imagery=inputs.mapped)
+        _write_records(request, folder, inputs, adapted, class_map)
     return RunResult(out, report)
+
+
+def _write_records(
+    request: AdaptRequest, folder: Path, inputs: Inputs, adapted: Adapted, class_map: ClassMap
+) -> None:
+    """The STAC item and, last of all files, the provenance with the checksums of the others."""
+    from landmeta_maps.stac import Model, write_stac_item
+
+    (folder / MARK).touch()  # the item links the files that are there
+    write_stac_item(
+        folder,
+        class_map,
+        region=inputs.region,
+        created=datetime.now(UTC),
+        model=Model(
+            name="landmeta adapted model",
+            bands=adapted.ensemble.bands.names,
+            pretrained_source=request.checkpoint.name if request.checkpoint else "landmeta starter",
+        ),
+    )
+    record = provenance(
+        command=request.command,
+        inputs=inputs.paths,
+        outputs=[p for p in folder.rglob("*") if p.is_file() and p.name not in (MARK, OWNER)],
+        folder=folder,
+        seed=request.seed,
+        settings=settings(request),
+    )
+    (folder / MARK).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
+
+
+def _model_notes(request: AdaptRequest) -> dict[str, Any]:
+    """What the saved model says of how it was made."""
+    from landmeta.checkpoints import sha256, starter_path
+
+    return {
+        "start_sha256": sha256(request.checkpoint or starter_path()),
+        "effort": request.effort.value,
+        "seed": request.seed,
+    }
 
 
 def settings(request: AdaptRequest) -> dict[str, Any]:
@@ -271,6 +343,7 @@ def _report(
         findings.append(beaten)
     return build_report(
         region=inputs.region,
+        command=request.command,
         class_map=class_map,
         labels=inputs.labels,
         holdout=holdout,

@@ -11,7 +11,17 @@ from scipy import ndimage
 from scipy.sparse.csgraph import minimum_spanning_tree
 from shapely import MultiPoint
 
-from landmeta_catalog.noise import Field, Mask, Points, draw, draw_line, fractal, meander, voronoi_cells, wiggly
+from landmeta_catalog.noise import (
+    Field,
+    Mask,
+    Points,
+    draw,
+    draw_line,
+    fractal,
+    meander,
+    voronoi_cells,
+    wiggly,
+)
 
 FOREST, GRASSLAND, WETLANDS, CROPLANDS, URBAN, BARREN, WATER = 1, 4, 5, 6, 7, 9, 10
 SHARES: Mapping[int, float] = {
@@ -96,7 +106,8 @@ def take(score: Field, free: Mask, count: int) -> Mask:
         return np.zeros_like(free)
     if count >= values.size:
         return free.copy()
-    return free & (score >= np.partition(values, values.size - count)[values.size - count])
+    least = np.partition(values, values.size - count)[values.size - count]
+    return np.asarray(free & (score >= least), bool)
 
 
 def distance_to(mask: Mask) -> Field:
@@ -281,7 +292,7 @@ def _divide(rng: np.random.Generator, size: int, scale: float) -> Parcels:
     edge = np.zeros((size, size), bool)
     edge[:, 1:] |= number[:, 1:] != number[:, :-1]
     edge[1:] |= number[1:] != number[:-1]
-    return Parcels(number, int(number.max()) + 1, u * 10, edge)
+    return Parcels(np.asarray(number, np.int32), int(number.max()) + 1, u * 10, edge)
 
 
 def _cover(

@@ -137,7 +137,6 @@ def _bare(land: Landscape, paint: _Paint, grain: Field, patch: Field) -> None:
 
 def _build(rng: np.random.Generator, land: Landscape, paint: _Paint, grain: Field) -> None:
     """Street grids with blocks of roofs and gardens, industrial halls at the rim, then the roads."""
-    size = len(land.truth)
     towns, town = land.towns, land.truth == URBAN
     if town.any() and len(towns.radii):
         u, v = _street_axes(land)
@@ -156,7 +155,8 @@ def _build(rng: np.random.Generator, land: Landscape, paint: _Paint, grain: Fiel
         paint.put(town, roof, "broadleaf", roofs.clip(0.15, 1), 0.93 + 0.1 * grain)
         large = np.asarray(towns.radii > 30 * land.scale)[towns.nearest]
         works = town & large & (draw[2][quarter] < 0.16) & (centre < 0.55)
-        hall = np.where(draw[1][quarter] < 0.2, MATERIAL["bright_roof"], MATERIAL["concrete"]).astype(np.uint8)
+        bright, dull = MATERIAL["bright_roof"], MATERIAL["concrete"]
+        hall = np.where(draw[1][quarter] < 0.2, bright, dull).astype(np.uint8)
         paint.put(works, hall, "asphalt", 0.25 + 0.7 * (draw[0][block] > 0.4), 1.0 + 0.05 * grain)
         street = town & ((u % 7 < 1.2) | (v % 10 < 1.2)) & (centre > 0.0)
         paint.put(street, "asphalt", "broadleaf", 0.7, 0.92)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from shapely import box
 
+from landmeta.errors import OutputError
 from landmeta.legend import NODATA, LandClass, Legend
 from landmeta_catalog.layout import SHARES, lay_out
 from landmeta_catalog.materials import clothe
@@ -38,6 +40,9 @@ LEGEND = Legend(
 """The classes of simulated scenes, codes and colours of DFC2020."""
 SCALE = 1e-4
 """Reflectance = `Scene.image` x SCALE."""
+VERSION = 1
+"""Raised whenever the same arguments no longer give the same scene."""
+DEMO_SEED = 1
 _CRS = "EPSG:32632"
 _ORIGIN = (448_000.0, 5_372_000.0)
 
@@ -58,8 +63,11 @@ class LabelledTile:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A simulated scene: `image` uint16 (13, y, x), reflectance x 10000, 0 = nodata; `truth` uint8
-    (y, x) class codes, 255 = nodata; `grid` in EPSG:32632 at 10 m; tiles labelled for adaptation."""
+    """A simulated scene on a `grid` of 10 m in EPSG:32632, with tiles labelled for adaptation.
+
+    `image` is uint16 (13, y, x), reflectance x 10000, 0 = nodata; `truth` is uint8 (y, x), class
+    codes, 255 = nodata.
+    """
 
     image: npt.NDArray[np.uint16]
     truth: npt.NDArray[np.uint8]
@@ -101,7 +109,8 @@ def simulate_scene(
         msg = f"a scene needs at least 32 pixels a side, {size} asked for"
         raise ValueError(msg)
     layout_rng, surface_rng, region_rng, sensor_rng = np.random.default_rng(seed).spawn(4)
-    scale = scale or float(np.clip((size / 1200) ** 0.6, 0.2, 1.0))
+    if scale is None:
+        scale = float(np.clip((size / 1200) ** 0.6, 0.2, 1.0))
     large = size >= 512
     land = lay_out(layout_rng, size, scale, _shares(region_rng, variety))
     surface = clothe(surface_rng, land, shadow=large if cloud_shadow is None else cloud_shadow)
@@ -115,6 +124,15 @@ def simulate_scene(
     scene = Scene(image, truth, grid, LEGEND, ())
     side = tile_size or int(np.clip(size // 16, 4, 32))
     return replace(scene, tiles=labelled_tiles(scene, per_class=per_class, size=side, seed=seed))
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFiles:
+    """The demo region on disk: 13-band `scene` GeoTIFF, `labels` GeoPackage, `truth` kept apart."""
+
+    scene: Path
+    labels: Path
+    truth: Path
 
 
 def _shares(rng: np.random.Generator, variety: float) -> Mapping[int, float]:
@@ -160,4 +178,83 @@ def labelled_tiles(
 def _window_sums(mask: Mask, size: int) -> npt.NDArray[np.int64]:
     """Count of true pixels in every window of `size` x `size`, by its upper left pixel."""
     total = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    return np.asarray(total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size])
+    rows = total[size:] - total[:-size]
+    return np.asarray(rows[:, size:] - rows[:, :-size])
+
+
+def write_demo(folder: Path, *, seed: int = DEMO_SEED, size: int = 1200) -> DemoFiles:
+    """Write the demo region to `folder`, or find it there from an earlier call.
+
+    `scene.tif` holds uint16 reflectance x 10000 (0 = nodata) in 13 described bands, `labels.gpkg`
+    squares with their `class`, five a class, and `truth/truth.tif` the class codes with a palette.
+    Each file appears whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        ValueError: `size` below 32.
+    """
+    files = DemoFiles(folder / "scene.tif", folder / "labels.gpkg", folder / "truth" / "truth.tif")
+    marker, stamp = folder / "demo.json", _stamp(seed, size)
+    try:
+        if all(p.is_file() for p in (*_paths(files), marker)) and marker.read_text() == stamp:
+            return files
+        files.truth.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
+            _write_scene(simulate_scene(seed, size), Path(scratch))
+            (Path(scratch) / marker.name).write_text(stamp)
+            marker.unlink(missing_ok=True)
+            for target in (*_paths(files), marker):
+                (Path(scratch) / target.name).replace(target)
+    except OSError as error:
+        msg = f"the demo region cannot be written to {folder}: {error.strerror or error}"
+        raise OutputError(msg, "set LANDMETA_CACHE to a folder with 100 MB of space to write to") from error
+    return files
+
+
+def _paths(files: DemoFiles) -> tuple[Path, Path, Path]:
+    return files.scene, files.labels, files.truth
+
+
+def _stamp(seed: int, size: int) -> str:
+    """What the marker file says of a demo made with these parameters."""
+    made = {"version": VERSION, "seed": seed, "size": size, "classes": LEGEND.names, "bands": BANDS}
+    text = json.dumps(made, sort_keys=True)
+    return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "made": made}, indent=1)
+
+
+def _write_scene(scene: Scene, folder: Path) -> None:
+    """Write scene.tif, labels.gpkg and truth.tif side by side into `folder`."""
+    common = {"driver": "GTiff", "height": scene.grid.height, "width": scene.grid.width,
+              "crs": str(scene.grid.crs), "transform": scene.grid.affine, "tiled": True,
+              "blockxsize": 256, "blockysize": 256, "compress": "deflate", "zlevel": 4}  # fmt: skip
+    profile = {**common, "count": len(BANDS), "dtype": "uint16", "nodata": 0, "predictor": 2}
+    with rasterio.open(folder / "scene.tif", "w", **profile) as dataset:
+        dataset.write(scene.image)
+        dataset.descriptions = BANDS
+    with rasterio.open(
+        folder / "truth.tif", "w", **common, count=1, dtype="uint8", nodata=NODATA, photometric="palette"
+    ) as dataset:
+        dataset.write(scene.truth, 1)
+        dataset.write_colormap(1, {c.code: _rgba(c.color) for c in scene.legend})
+    squares = geopandas.GeoDataFrame(
+        {"class": [_name(t.code) for t in scene.tiles]},
+        geometry=[box(*_bounds(t, scene.grid)) for t in scene.tiles],
+        crs=str(scene.grid.crs),
+    )
+    squares.to_file(folder / "labels.gpkg", driver="GPKG", layer="labels")
+
+
+def _rgba(color: str) -> tuple[int, int, int, int]:
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue, 255
+
+
+def _name(code: int) -> str:
+    return LEGEND.names[LEGEND.codes.index(code)]
+
+
+def _bounds(tile: LabelledTile, grid: GeoBox) -> tuple[float, float, float, float]:
+    """West, south, east and north of a tile in the grid's CRS."""
+    pixel, west, north = grid.affine.a, grid.affine.c, grid.affine.f
+    west, north = west + pixel * tile.col, north - pixel * tile.row
+    return west, north - pixel * tile.size, west + pixel * tile.size, north

@@ -45,7 +45,17 @@ _MATERIALS: dict[str, tuple[int, ...]] = {
 }
 MATERIAL = {name: number for number, name in enumerate(_MATERIALS)}
 _SOILS = ("dark_soil", "light_soil", "stubble", "bare_rock", "gravel")
-_GREEN = ("lush_grass", "mown_grass", "wheat", "rape", "root_crop", "maize", "broadleaf", "reed", "wet_meadow")
+_GREEN = (
+    "lush_grass",
+    "mown_grass",
+    "wheat",
+    "rape",
+    "root_crop",
+    "maize",
+    "broadleaf",
+    "reed",
+    "wet_meadow",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,8 @@ def _plausibility(values: Floats, bands: BandSet, origin: str) -> Iterator[str]:
         return
     name = bands.names[bands.optical[brightest]]
     figures = (
-        f"at the {origin} scale {bands.scale:g} and offset {bands.offset:g} the 99th percentile of {name}, the "
-        f"brightest band, is reflectance {reflectance:.3g} (the number {highest[brightest]:.5g} in the file), "
+        f"at the {origin} scale {bands.scale:g} and offset {bands.offset:g} the 99th percentile of {name}, "
+        f"the brightest band, is reflectance {reflectance:.3g} ({highest[brightest]:.5g} in the file), "
         f"expected {low:g} to {high:g}"
     )
     if origin == "inferred":

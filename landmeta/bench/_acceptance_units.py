@@ -107,7 +107,7 @@ def reading(data: Path) -> Iterator[None]:
 
 
 def read_splits(data: Path) -> dict[str, dict[str, Any]]:
-    """By data set, what splits.json says: lists of units by part, and remarks; empty if the folder has no such file."""
+    """Lists of units by data set and part, with remarks: splits.json; empty where there is none."""
     path = data / "splits.json"
     if not path.exists():
         return {}

@@ -5,13 +5,21 @@ from __future__ import annotations
 import base64
 import re
 from functools import cache
+from importlib.metadata import distribution
 from importlib.resources import files
 
-_PACKAGE = "js_lib_leaflet"
-"""Import name of the distribution django-js-lib-leaflet: Leaflet's files under its BSD licence.
+_DISTRIBUTION = "django-js-lib-leaflet"
+"""Leaflet's files with its licence; only files are read, which needs no Django."""
 
-Only its files are read; the package needs no Django for that.
-"""
+_PACKAGE = "js_lib_leaflet"
+_NOTICE = "Leaflet, (c) Volodymyr Agafonkin and CloudMade, BSD 2-Clause License, https://leafletjs.com"
+
+
+@cache
+def leaflet_licence() -> str:
+    """Leaflet's licence (BSD, two clauses): whoever passes the page on must pass this on too."""
+    found = distribution(_DISTRIBUTION)
+    return found.read_text("LICENSE") or found.read_text("licenses/LICENSE") or _NOTICE
 
 
 @cache

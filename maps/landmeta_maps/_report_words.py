@@ -17,11 +17,11 @@ def estimate_words(holdout: Mapping[str, Any] | None) -> str:
     how = f"one blocked split by {block}" if folds == 1 else f"{folds} folds by {block}"
     return (
         f"Measured on {holdout['n']:,} labelled samples, held out in {how}: the samples of one {block} are "
-        f"never in training and in the test at once. The figure says how well the map agrees with labels like yours "
-        f"in a {block} that it has not seen, every class counting as it does in the metric. The interval comes "
-        f"from resampling the {block}s. The labels are not a probability sample of the map. The figure is therefore "
-        "no estimate of the share of the map that is right, and areas below are counted pixels without "
-        "correction or error. For design-based areas and accuracies, collect a probability sample of the map."
+        "never in training and in the test at once. The figure says how well the map agrees with labels like "
+        f"yours in a {block} that it has not seen; the interval comes from resampling the {block}s. "
+        "The labels are not a probability sample of the map. The figure is therefore no estimate of the "
+        "share of the map that is right, and the areas below are counted pixels without correction or error. "
+        "For design-based areas and accuracies, collect a probability sample of the map."
     )
 
 

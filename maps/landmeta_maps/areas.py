@@ -41,7 +41,8 @@ def _on_the_ellipsoid(grid: GeoBox, crs: CRS) -> np.ndarray:
     areas = np.empty(grid.shape[0])
     for row in range(grid.shape[0]):
         corners = [grid.affine * corner for corner in ((0, row), (1, row), (1, row + 1), (0, row + 1))]
-        lon, lat = to_lonlat.transform(*zip(*corners, strict=True))
+        xs, ys = zip(*corners, strict=True)
+        lon, lat = to_lonlat.transform(xs, ys)
         areas[row] = abs(geod.polygon_area_perimeter(lon, lat)[0])
     return areas
 

@@ -71,7 +71,8 @@ def middle_longitude(grid: GeoBox) -> float:
     """Longitude of the middle of `grid`, degrees east -180..180."""
     rows, cols = grid.shape
     to_lonlat = Transformer.from_crs(str(grid.crs), 4326, always_xy=True)
-    return round(to_lonlat.transform(*(grid.affine * (cols / 2, rows / 2)))[0], 6)
+    longitude, _ = to_lonlat.transform(*(grid.affine * (cols / 2, rows / 2)))
+    return round(float(longitude), 6)
 
 
 def mercator_view(grid: GeoBox, longest: int = LONGEST) -> Mercator:
@@ -95,7 +96,9 @@ def _crs(grid: GeoBox) -> CRS:
     return CRS.from_wkt(grid.crs.to_wkt())
 
 
-def warp(image: np.ndarray, grid: GeoBox, view: Mercator, nodata: float, resampling: Resampling) -> np.ndarray:
+def warp(
+    image: np.ndarray, grid: GeoBox, view: Mercator, nodata: float, resampling: Resampling
+) -> np.ndarray:
     """Warp `image` (y, x) or (band, y, x) on `grid` to `view`; outside and unknown pixels are `nodata`."""
     out = np.full((*image.shape[:-2], view.height, view.width), nodata, image.dtype)
     reproject(

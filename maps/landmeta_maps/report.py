@@ -42,8 +42,9 @@ def write_report(
     `report` has the fields of `REQUIRED`, each as in the run folder's schema 1: `classes` a list of
     {code, name, color, area_ha, support, recall}, `holdout` and `random_forest` each {metric, value, ci95,
     block, folds, n}, `stability` a mapping of names to shares 0..1, `timing_s` of stages to seconds.
-    Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `confusion` (rows = label,
-    columns = map, in the order of `classes`), `paired` {diff, ci95} (ours less the forest), `citation`.
+    Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `confusion` (rows are
+    labels, columns the map, in the order of `classes`), `paired` {diff, ci95} (ours less the
+    forest), `citation`.
     Numbers that are not finite become null. The pictures need `class_map` and `imagery`. Everything is
     inside the page: it opens anywhere and prints.
 
@@ -75,7 +76,9 @@ def _check(values: Mapping[str, Any]) -> None:
     for item in values.get("classes", ()):
         missing += [f"classes[].{name}" for name in _CLASS_FIELDS if name not in item]
     for score in ("holdout", "random_forest"):
-        missing += [f"{score}.{name}" for name in _SCORE_FIELDS if name not in (values.get(score) or _SCORE_FIELDS)]
+        missing += [
+            f"{score}.{name}" for name in _SCORE_FIELDS if name not in (values.get(score) or _SCORE_FIELDS)
+        ]
     if missing:
         msg = f"the report lacks {', '.join(sorted(set(missing)))}"
         raise ValueError(msg)

@@ -6,18 +6,18 @@ import html
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import folium
 import numpy as np
-from branca.element import Element, MacroElement
+from branca.element import Element, Figure, MacroElement
 from jinja2 import Environment, PackageLoader, Template
 from rasterio.enums import Resampling
 
 from landmeta.classmap import PROBABILITY_NODATA, ClassMap, decode_probability
 from landmeta.legend import NODATA
 from landmeta_maps._atomic import write_text
-from landmeta_maps._leaflet import leaflet_script, leaflet_style
+from landmeta_maps._leaflet import leaflet_licence, leaflet_script, leaflet_style
 from landmeta_maps.areas import class_areas_ha, share_text
 from landmeta_maps.color import class_table, confidence_steps, ramp_css, ramp_table
 from landmeta_maps.picture import Mercator, mercator_view, palette_png, rgba_png, true_color_image, warp
@@ -32,7 +32,7 @@ MAX_LABELS = 5000
 """Label outlines on one page; a label raster can have far more patches than a browser draws quickly."""
 
 _OPACITY = 0.8
-_LABEL_STYLE = {"color": "#111111", "weight": 1.5, "fillOpacity": 0.9}
+_LABEL_STYLE: dict[str, Any] = {"color": "#111111", "weight": 1.5, "fillOpacity": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _add_backgrounds(page: folium.Map) -> None:
     folium.TileLayer("OpenStreetMap", name="OpenStreetMap (needs a network)", show=False).add_to(page)
 
 
-def _overlay(uri: str, view: Mercator, name: str, **options: object) -> folium.raster_layers.ImageOverlay:
+def _overlay(uri: str, view: Mercator, name: str, **options: Any) -> folium.raster_layers.ImageOverlay:
     return folium.raster_layers.ImageOverlay(
         uri, [list(corner) for corner in view.bounds], name=name, alt=name, **options
     )
@@ -143,7 +143,7 @@ class _Panel(MacroElement):
     )
 
     def __init__(self, markup: str, code: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._name = "Panel"
         self.markup = markup
         self.code = code
@@ -179,13 +179,13 @@ def _templates() -> Environment:
 
 
 def _render(page: folium.Map, title: str) -> str:
-    figure = page.get_root()
+    figure = cast(Figure, page.get_root())
     figure.title = html.escape(title)
     style = _templates().get_template("webmap.css").render()
     for text in (
         f"<style>{leaflet_style()}</style>",
         f"<style>{style}</style>",
-        f"<script>{leaflet_script()}</script>",
+        f"<script>/*\n{leaflet_licence()}*/\n{leaflet_script()}</script>",
     ):
         figure.header.add_child(Element("{% raw %}" + text + "{% endraw %}"))
     return str(figure.render())
@@ -194,4 +194,6 @@ def _render(page: folium.Map, title: str) -> str:
 def _same_ids(page: str) -> str:
     """Replace the random ids of the page's elements by numbers in order of appearance."""
     seen: dict[str, str] = {}
-    return re.sub(r"(?<=_)[0-9a-f]{32}(?![0-9a-f])", lambda m: seen.setdefault(m[0], f"{len(seen):04d}"), page)
+    return re.sub(
+        r"(?<=_)[0-9a-f]{32}(?![0-9a-f])", lambda m: seen.setdefault(m[0], f"{len(seen):04d}"), page
+    )

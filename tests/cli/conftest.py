@@ -10,7 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import from_origin
+from affine import Affine
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
@@ -79,7 +79,7 @@ def write_raster(
         "width": values.shape[2],
         "dtype": values.dtype,
         "crs": crs,
-        "transform": from_origin(LEFT, TOP, PIXEL, PIXEL),
+        "transform": Affine(PIXEL, 0, LEFT, 0, -PIXEL, TOP),
         "nodata": nodata,
     }
     with rasterio.open(path, "w", **profile) as file:

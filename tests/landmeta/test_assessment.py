@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from landmeta.assessment import (
@@ -13,7 +11,6 @@ from landmeta.assessment import (
     class_support,
     confusion,
     expected_calibration_error,
-    group_folds,
     holdout_score,
     paired_sample_interval,
     paired_unit_interval,
@@ -68,40 +65,6 @@ def test_calibration_error_does_not_let_one_bin_make_up_for_another() -> None:
     confidence = np.repeat([0.2, 0.9], 100)
     correct = np.concatenate([np.arange(100) < 40, np.arange(100) < 70])  # 0.2 too low, 0.2 too high
     assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx(0.2)
-
-
-@given(
-    sizes=st.lists(st.integers(1, 9), min_size=2, max_size=5),
-    folds=st.integers(2, 5),
-    seed=st.integers(0, 99),
-)
-def test_folds_never_split_a_group_and_always_leave_every_class_trainable(
-    sizes: list[int], folds: int, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    code_of = np.repeat(np.arange(len(sizes)), sizes)
-    groups = rng.integers(0, len(code_of), 200)
-    codes = code_of[groups]
-    fold = group_folds(codes, groups, folds)
-    for g in np.unique(groups):
-        assert len(np.unique(fold[groups == g])) == 1
-    for k in range(folds):
-        assert set(codes[fold != k]) == set(codes)
-
-
-def test_groups_of_a_class_are_dealt_round_robin_in_the_order_of_ids() -> None:
-    groups = np.array([30, 10, 20, 20, 5, 7])
-    codes = np.array([1, 1, 1, 1, 2, 2])
-    assert group_folds(codes, groups, folds=2).tolist() == [0, 0, 1, 1, 0, 1]
-
-
-def test_the_only_group_of_a_class_is_never_held_out() -> None:
-    assert group_folds(np.array([1, 1, 2, 2]), np.array([0, 1, 2, 2])).tolist() == [0, 1, -1, -1]
-
-
-def test_a_group_that_alone_holds_a_minor_class_is_never_held_out_either() -> None:
-    codes, groups = np.array([1, 1, 1, 9, 1, 1]), np.array([0, 0, 1, 1, 1, 2])
-    assert group_folds(codes, groups, folds=2).tolist() == [0, 0, -1, -1, -1, 1]
 
 
 def test_the_interval_of_a_hold_out_is_wider_when_pixels_share_few_groups() -> None:

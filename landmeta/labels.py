@@ -1,0 +1,293 @@
+"""Labels: pixels of the imagery whose class is known, from polygons, points, label rasters or tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import shapely
+from jaxtyping import Bool, Int64
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+
+from landmeta._imagery.extents import (
+    DEGREES,
+    check_georeference,
+    degrees_extent,
+    describe,
+    transform_geometry,
+)
+from landmeta._imagery.files import RasterFile, inspect
+from landmeta._imagery.naming import SUFFIXES
+from landmeta._labels.features import (
+    FORMAT_HINT,
+    ClassValue,
+    Features,
+    as_label_error,
+    crs_name,
+    read_tiles,
+    read_vector,
+)
+from landmeta._labels.pixels import Covered, burn, outlines, patches, sample_raster, settle
+from landmeta.errors import ImageryError, LabelError
+from landmeta.legend import NODATA, Legend, legend_for
+from landmeta.raster import Imagery
+
+_BLOCK = 512
+_FEWEST = 2
+_MOST_CLASSES = 254
+_OVERLAP_HINT = "--labels must overlap --imagery (and --region); check the CRS of both"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled pixels with data, one a sample; every pixel occurs once.
+
+    `rows`, `cols`: position on the imagery's grid. `codes`: class code of `legend`. `groups`: the polygon,
+    point, patch or tile that the pixel comes from, in file order: what hold-out keeps together.
+    `footprints`: one row a group (`group`, `class_name`, `geometry` in the imagery's CRS).
+    `warnings`: one line each about what was reprojected or left out.
+    """
+
+    legend: Legend
+    rows: Int64[np.ndarray, "sample"]
+    cols: Int64[np.ndarray, "sample"]
+    codes: Int64[np.ndarray, "sample"]
+    groups: Int64[np.ndarray, "sample"]
+    footprints: geopandas.GeoDataFrame
+    warnings: tuple[str, ...] = ()
+    unit: str = "pixels"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Labelled pixels before it is known which have data; `owner` of a pixel is its group."""
+
+    covered: Covered
+    values: tuple[ClassValue, ...]
+    group_class: NDArray[np.int64]
+    geometry: NDArray[np.object_]
+    notes: tuple[str, ...]
+    unit: str = "pixels"
+
+
+def read_labels(
+    path: Path, imagery: Imagery, *, column: str | None = None, legend: Legend | None = None
+) -> Labels:
+    """Read the labels at `path` onto the grid of `imagery`.
+
+    Polygons label the pixels whose centre they hold (or the one of their centroid), points the pixel they
+    are in; any OGR format and CRS, with the class in `column`, in a column named class, label, ..., or in
+    the layers' names. A raster of class codes labels the pixels whose centres its own pixels hold, and its
+    connected patches are the groups; 0 and its nodata are no label. A folder `class/tile.tif` labels the
+    footprint of each tile. Of clipped imagery only the clipped grid is labelled.
+
+    Args:
+        path: vector file, label raster or folder.
+        imagery: what is labelled; only blocks with labels are read.
+        column: column of the class, in vector files.
+        legend: what numbers or names in the labels mean, for example `WORLDCOVER`; by default the codes
+            of `legend_for`, and numbers keep their value and are called `class 3`.
+
+    Raises:
+        LabelError: nothing there, no CRS, no class column, all outside the imagery or on nodata, one class
+            only, fewer than two samples of a class (pixels, or tiles of a folder).
+        ImageryError: a block of the imagery cannot be read.
+    """
+    target = imagery.grid.crs
+    if target is None:
+        msg = "the imagery has no CRS, so labels have no place on it"
+        raise LabelError(msg, "write the CRS into the imagery, for example with gdal_edit -a_srs")
+    found = _find(Path(path), imagery, target, column)
+    if not len(found.covered.rows):
+        raise _outside(Path(path), found, imagery, target)
+    named, chosen = _classes(found.values, legend)
+    valid = _has_data(imagery, found.covered)
+    covered = found.covered.take(valid)
+    notes = [*found.notes, *_counted(int((~valid).sum()), "labelled pixels have no imagery (nodata)")]
+    codes = np.array([named[v] for v in found.values], np.int64)[found.group_class[covered.owner]]
+    if not len(codes):
+        msg = f"all {len(valid)} labelled pixels of {path} lie where the imagery has no data"
+        raise LabelError(msg, "label where the imagery shows something")
+    _require_classes(codes, covered.owner, chosen, found.unit)
+    return Labels(
+        legend=chosen,
+        rows=covered.rows,
+        cols=covered.cols,
+        codes=codes,
+        groups=covered.owner,
+        footprints=_footprints(found, covered, codes, chosen, target),
+        warnings=tuple(notes),
+        unit=found.unit,
+    )
+
+
+def _counted(count: int, what: str) -> list[str]:
+    return [f"{count} {what}: left out"] if count else []
+
+
+def _find(path: Path, imagery: Imagery, target: CRS, column: str | None) -> _Found:
+    if not path.exists():
+        msg = f"the labels {path} do not exist"
+        raise LabelError(msg, FORMAT_HINT)
+    if path.is_dir():
+        tiles = read_tiles(path, target)
+        return _of_features(tiles or read_vector(path, target, column), imagery)
+    if path.suffix.lower() in SUFFIXES:
+        return _of_raster(path, imagery, target)
+    return _of_features(read_vector(path, target, column), imagery)
+
+
+def _of_features(features: Features, imagery: Imagery) -> _Found:
+    values = tuple(dict.fromkeys(features.classes))
+    position = {value: i for i, value in enumerate(values)}
+    group_class = np.array([position[value] for value in features.classes], np.int64)
+    covered, small = burn(features.geometry, imagery.grid)
+    outside = len(features.geometry) - len(np.unique(covered.owner))
+    settled, disputed = settle(covered, group_class, imagery.shape[1])
+    given = len(features.geometry)
+    notes = [*features.notes, *_counted(outside, f"of {given} labels lie outside the imagery")]
+    if small:
+        notes.append(f"{small} polygons hold no pixel's centre: each labels the pixel of its centroid")
+    notes += _counted(disputed, "pixels are under labels of different classes")
+    return _Found(settled, values, group_class, features.geometry, tuple(notes), features.unit)
+
+
+def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
+    file = _inspect_codes(path)
+    covered, codes = sample_raster(file, imagery.grid)
+    notes = []
+    if not _same_pixels(file, imagery):
+        notes.append(
+            f"{path.name} is on a grid of its own: pixels of the imagery take the label at their centre"
+        )
+    source = CRS(file.crs)
+    if source != target:
+        notes.insert(0, f"labels reprojected from {crs_name(source)} to {crs_name(target)}")
+    if not len(covered.rows):
+        extent = describe(degrees_extent(GeoBox(file.shape, file.transform, file.crs)))
+        msg = (
+            f"all labels of {path} lie outside the imagery: it has no class code there; it spans {extent}, "
+            f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
+        )
+        raise LabelError(msg, _OVERLAP_HINT)
+    groups = patches(covered, imagery.shape[1])
+    group_class = np.empty(int(groups.max()) + 1, np.int64)
+    group_class[groups] = covered.owner
+    geometry = outlines(covered, groups, imagery.grid)
+    return _Found(
+        covered=Covered(covered.rows, covered.cols, groups),
+        values=tuple(int(code) for code in codes),
+        group_class=group_class,
+        geometry=geometry,
+        notes=tuple(notes),
+    )
+
+
+def _inspect_codes(path: Path) -> RasterFile:
+    try:
+        file = inspect(path)
+        check_georeference(file)
+    except ImageryError as error:
+        raise as_label_error(error) from error
+    if file.count - len(file.alpha) != 1:
+        msg = f"the label raster {path} has {file.count} bands, expected one of class codes"
+        raise LabelError(msg, "--labels takes a raster of class codes, --imagery the image")
+    return file
+
+
+def _same_pixels(file: RasterFile, imagery: Imagery) -> bool:
+    at, other = imagery.grid.transform, file.transform
+    shift = (other.c - at.c) / at.a, (other.f - at.f) / at.e
+    return (
+        CRS(file.crs) == imagery.grid.crs
+        and np.allclose((at.a, at.e), (other.a, other.e), rtol=1e-6)
+        and all(abs(value - round(value)) < 0.05 for value in shift)
+    )
+
+
+def _outside(path: Path, found: _Found, imagery: Imagery, target: CRS) -> LabelError:
+    """The error that no label is left, with both extents."""
+    disputed = [note for note in found.notes if "different classes" in note]
+    if disputed:
+        return LabelError(f"no label of {path} is left: {disputed[0]}", "give each place one class")
+    everything = transform_geometry(shapely.GeometryCollection(list(found.geometry)), target, DEGREES)
+    west, south, east, north = everything.bounds
+    msg = (
+        f"all labels of {path} lie outside the imagery: they span {describe((west, south, east, north))}, "
+        f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
+    )
+    return LabelError(msg, _OVERLAP_HINT)
+
+
+def _classes(values: Sequence[ClassValue], legend: Legend | None) -> tuple[dict[ClassValue, int], Legend]:
+    """Code of each class value, and the legend of these classes."""
+    if legend is not None:
+        return _of_legend(values, legend)
+    if len(values) > _MOST_CLASSES:
+        msg = f"the labels have {len(values)} different classes, expected at most {_MOST_CLASSES}"
+        raise LabelError(msg, "--label-column says which column holds the class")
+    names = {value: f"class {value}" if isinstance(value, int) else value for value in values}
+    # A number stays the code of its class where a class raster can hold it.
+    numbers = [value for value in values if isinstance(value, int) and 0 <= value < NODATA]
+    codes = numbers if len(numbers) == len(values) else None
+    chosen = legend_for([names[value] for value in values], codes)
+    code_of = dict(zip(chosen.names, chosen.codes, strict=True))
+    return {value: code_of[name] for value, name in names.items()}, chosen
+
+
+def _of_legend(values: Sequence[ClassValue], legend: Legend) -> tuple[dict[ClassValue, int], Legend]:
+    known: dict[ClassValue, int] = {}
+    for land_class in legend:
+        known.update({land_class.code: land_class.code, land_class.name: land_class.code})
+    strange = [str(value) for value in values if value not in known]
+    if strange:
+        msg = f"the labels hold {', '.join(strange[:6])}, which the legend ({', '.join(legend.names)}) lacks"
+        raise LabelError(msg, "give labels of this legend, or read them without one")
+    used = {value: known[value] for value in values}
+    return used, Legend(tuple(c for c in legend if c.code in used.values()))
+
+
+def _has_data(imagery: Imagery, covered: Covered) -> Bool[np.ndarray, "sample"]:
+    """Whether all bands have data at each pixel; reads only the blocks that hold some."""
+    valid = np.zeros(len(covered.rows), bool)
+    rows, cols = imagery.shape
+    block = (covered.rows // _BLOCK) * (cols // _BLOCK + 1) + covered.cols // _BLOCK
+    order = np.argsort(block, kind="stable")
+    starts = np.flatnonzero(np.r_[True, block[order][1:] != block[order][:-1]])
+    for members in np.split(order, starts[1:]):
+        top, left = covered.rows[members].min(), covered.cols[members].min()
+        high, wide = covered.rows[members].max() + 1 - top, covered.cols[members].max() + 1 - left
+        values = imagery.read(int(top), int(left), int(high), int(wide))
+        complete = np.isfinite(values).all(axis=0)
+        valid[members] = complete[covered.rows[members] - top, covered.cols[members] - left]
+    return valid
+
+
+def _require_classes(codes: NDArray[np.int64], groups: NDArray[np.int64], legend: Legend, unit: str) -> None:
+    """Refuse labels of one class only, or with a class of fewer than two samples."""
+    if len(legend) < _FEWEST:
+        msg = f"all labels are of one class, {legend.names[0]!r}; a map needs at least two"
+        raise LabelError(msg, "label a second class, for example everything else")
+    samples = [groups[np.equal(codes, code)] for code in legend.codes]
+    counts = [len(np.unique(of_class) if unit == "tiles" else of_class) for of_class in samples]
+    few = [f"{c.name!r} has {n}" for c, n in zip(legend, counts, strict=True) if n < _FEWEST]
+    if few:
+        msg = f"a class needs at least {_FEWEST} {unit} on the imagery: {', '.join(few)}"
+        raise LabelError(msg, "label more of it on the imagery, or take the class out of the labels")
+
+
+def _footprints(
+    found: _Found, covered: Covered, codes: NDArray[np.int64], legend: Legend, target: CRS
+) -> geopandas.GeoDataFrame:
+    groups, first = np.unique(covered.owner, return_index=True)
+    names = dict(zip(legend.codes, legend.names, strict=True))
+    columns = {"group": groups, "class_name": [names[int(code)] for code in codes[first]]}
+    return geopandas.GeoDataFrame(columns, geometry=found.geometry[groups], crs=target.to_wkt())

@@ -1,0 +1,130 @@
+"""METEOR's published adaptation: the whole network, once per class (METHODS 4.6).
+
+Kept as `--effort paper` and as the naive reference that `bench speed` measures against: 60 SGD steps of
+rate 0.4 from the start for every class, minibatches of 8 drawn with replacement from all support tiles,
+binary cross entropy one-vs-all, first order, norm affine parameters fixed (METHODS 1.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.func import functional_call
+
+from landmeta.bands import BandSet
+from landmeta.ensemble import fill_nodata
+from landmeta.legend import Legend
+from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, upsample
+
+STEPS, RATE, MINIBATCH = 60, 0.4, 8
+TILE = 128
+"""Side of a support tile in pixels."""
+
+
+def adapted_parameters(network: ResNet12) -> dict[str, Tensor]:
+    """What the inner loop moves: convolutions and classifier, not the norms' gain and bias."""
+    return {k: v for k, v in network.named_parameters() if "norm" not in k}
+
+
+def adapt_class(
+    network: ResNet12,
+    tiles: Float[Tensor, "n band y x"],
+    positive: Int[Tensor, " n"],
+    generator: torch.Generator,
+    steps: int = STEPS,
+) -> dict[str, Tensor]:
+    """Adapt one class model from the start; returns its tensors, the network is left untouched."""
+    fast = {k: v.detach().clone().requires_grad_(True) for k, v in adapted_parameters(network).items()}
+    for _ in range(steps):
+        batch = torch.randint(len(tiles), (MINIBATCH,), generator=generator)
+        logits = functional_call(network, fast, (tiles[batch],))[:, 0]
+        loss = F.binary_cross_entropy_with_logits(logits, positive[batch].float())
+        grads = torch.autograd.grad(loss, list(fast.values()))
+        fast = {
+            k: (v - RATE * g).detach().requires_grad_(True) for (k, v), g in zip(fast.items(), grads, strict=True)
+        }
+    return {k: v.detach() for k, v in fast.items()}
+
+
+@dataclass(frozen=True)
+class PublishedEnsemble:
+    """One whole network a class, as a mapping model: dense logits at stride 8, moments of each window."""
+
+    network: ResNet12
+    class_models: tuple[dict[str, Tensor], ...]
+    fill: Tensor
+    legend: Legend
+    bands: BandSet
+
+    stride = 1
+    align = ALIGN
+    context = CONTEXT
+
+    def prepare(self, blocks: object = None) -> None:
+        """No state: every window brings its own moments."""
+        del blocks
+
+    @torch.inference_mode()
+    def logits(self, window: Float[Tensor, "band y x"], state: None = None) -> Float[Tensor, "class y x"]:
+        """Classifier applied to every block-4 cell, then brought to the pixel grid by the cells' true centres."""
+        del state
+        image = fill_nodata(window[None], self.fill)
+        rows = []
+        for model in self.class_models:
+            deep = functional_call(_Deep(self.network), {f"network.{k}": v for k, v in model.items()}, (image,))
+            weight, bias = model["classifier.weight"], model["classifier.bias"]
+            rows.append(upsample(F.conv2d(deep, weight[:, :, None, None], bias), STRIDES[-1])[0, 0])
+        return torch.stack(rows)
+
+    @torch.inference_mode()
+    def tile_logits(self, tiles: Float[Tensor, "n band y x"]) -> Float[Tensor, "n class"]:
+        """Logits of whole tiles by every class model."""
+        images = fill_nodata(tiles, self.fill)
+        columns = [functional_call(self.network, model, (images,)) for model in self.class_models]
+        return torch.cat(columns, dim=1)
+
+
+class _Deep(torch.nn.Module):
+    """The network's block 4 as the output, so that `functional_call` reaches it."""
+
+    def __init__(self, network: ResNet12) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, band, y, x) -> block 4 (n, channel, v, u)."""
+        return self.network.features(images)[-1]
+
+
+def adapt_published(
+    network: ResNet12,
+    tiles: Float[Tensor, "n band y x"],
+    target: Int[Tensor, " n"],
+    fill: Float[Tensor, " band"],
+    legend: Legend,
+    bands: BandSet,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    tell: Callable[[str, int, int], None] | None = None,
+) -> PublishedEnsemble:
+    """Adapt all class models, one after the other, on tiles labelled with class indices.
+
+    The classifier starts at zero, since the shipped start has none of its own.
+    """
+    images = fill_nodata(tiles, fill)
+    with torch.no_grad():
+        network.classifier.weight.zero_()
+        network.classifier.bias.zero_()
+    models = []
+    for k in range(len(legend)):
+        if tell is not None:
+            tell("adapt", k, len(legend))
+        generator = torch.Generator().manual_seed(seed)
+        models.append(adapt_class(network, images, (target == k).long(), generator, steps))
+    return PublishedEnsemble(network, tuple(models), fill, legend, bands)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landmeta.classmap import ClassMap
+from landmeta.raster import Imagery
+from landmeta_maps.report import write_report
+
+SCORE = {
+    "metric": "balanced_accuracy",
+    "value": 0.912,
+    "ci95": (0.87, 0.94),
+    "block": "polygon",
+    "folds": 5,
+    "n": 1234,
+}
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return copy.deepcopy(
+        {
+            "region": "demo",
+            "classes": [
+                {
+                    "code": 1,
+                    "name": "forest",
+                    "color": "#1b7837",
+                    "area_ha": 750.0,
+                    "support": 40,
+                    "recall": 0.9,
+                },
+                {
+                    "code": 2,
+                    "name": "<i>sea</i>",
+                    "color": "#2166ac",
+                    "area_ha": 250.0,
+                    "support": 8,
+                    "recall": np.nan,
+                },
+            ],
+            "holdout": SCORE,
+            "random_forest": SCORE | {"value": 0.75, "ci95": (0.7, 0.8)},
+            "stability": None,
+            "timing_s": {"adapt": np.float32(1.5)},
+            "warnings": [],
+        }
+    )
+
+
+def written(report: dict[str, Any], folder: Path, **options: Any) -> tuple[str, dict[str, Any]]:
+    write_report(report, folder / "report.html", **options)
+    return (folder / "report.html").read_text(), json.loads((folder / "report.json").read_text())
+
+
+def test_the_json_holds_the_fields_of_schema_one(report: dict[str, Any], tmp_path: Path) -> None:
+    _, values = written(report, tmp_path)
+    assert values["schema"] == 1
+    assert set(values) == {
+        "schema", "region", "classes", "holdout", "random_forest", "stability", "timing_s", "warnings"
+    }  # fmt: skip
+    assert set(values["classes"][0]) == {"code", "name", "color", "area_ha", "support", "recall"}
+    assert values["holdout"] == SCORE | {"ci95": [0.87, 0.94]}
+    assert values["classes"][1]["recall"] is None
+    assert values["timing_s"] == {"adapt": 1.5}
+
+
+@pytest.mark.parametrize("field", ["region", "holdout", "warnings", "stability"])
+def test_a_missing_field_is_named(field: str, report: dict[str, Any], tmp_path: Path) -> None:
+    del report[field]
+    with pytest.raises(ValueError, match=f"the report lacks {field}"):
+        write_report(report, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_fields_of_classes_and_scores_are_named(report: dict[str, Any], tmp_path: Path) -> None:
+    del report["classes"][0]["area_ha"]
+    del report["holdout"]["folds"]
+    with pytest.raises(ValueError, match=r"lacks classes\[\]\.area_ha, holdout\.folds"):
+        write_report(report, tmp_path / "report.html")
+
+
+def test_the_page_says_what_the_accuracy_is_and_what_it_is_not(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    page, _ = written(report, tmp_path)
+    for words in ("91.2 %", "87.0 % to 94.0 %", "1,234 labelled samples", "5 folds by polygon"):
+        assert words in page
+    assert "not a probability sample" in page
+    assert "Olofsson" not in page
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_shows_the_pictures(
+    report: dict[str, Any], class_map: ClassMap, imagery: Imagery, tmp_path: Path
+) -> None:
+    page, _ = written(report, tmp_path, class_map=class_map, imagery=imagery)
+    assert re.findall(r'src="([a-z]+:)', page) == ["data:", "data:"]
+    assert not re.search(r"https?://|<link|<script|@import|url\(", page)
+
+
+def test_names_cannot_become_markup(report: dict[str, Any], tmp_path: Path) -> None:
+    report |= {"title": "<script>1</script>", "command": "a & b", "warnings": ["<u>"]}
+    page, _ = written(report, tmp_path)
+    assert not re.search(r"<script|<i>|<u>", page)
+    assert "&lt;i&gt;sea&lt;/i&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("forest", "interval", "words"),
+    [
+        (0.75, (0.70, 0.80), "The adapted model is ahead of the random forest by 16.2 points."),
+        (
+            0.98,
+            (0.96, 0.99),
+            "The random forest is ahead by 6.8 points: on these labels it is the better choice.",
+        ),
+        (0.93, (0.90, 0.95), "The random forest is ahead by 1.8 points, but the intervals overlap"),
+        (0.912, (0.88, 0.94), "The two score the same, but the intervals overlap"),
+    ],
+)
+def test_the_page_says_who_wins(
+    forest: float, interval: tuple[float, float], words: str, report: dict[str, Any], tmp_path: Path
+) -> None:
+    report["random_forest"] |= {"value": forest, "ci95": interval}
+    assert words in written(report, tmp_path)[0]
+
+
+def test_a_paired_interval_decides_where_there_is_one(report: dict[str, Any], tmp_path: Path) -> None:
+    report["random_forest"] |= {"value": 0.93, "ci95": (0.90, 0.95)}
+    report["paired"] = {"diff": -0.018, "ci95": (-0.03, -0.006)}
+    assert "on these labels it is the better choice" in written(report, tmp_path)[0]
+
+
+def test_without_a_holdout_the_page_says_so(report: dict[str, Any], tmp_path: Path) -> None:
+    report |= {"holdout": None, "random_forest": None}
+    page, values = written(report, tmp_path)
+    assert "No accuracy could be measured" in page
+    assert "was not run" in page
+    assert values["holdout"] is None
+
+
+def test_areas_become_shares_and_missing_recall_a_dash(report: dict[str, Any], tmp_path: Path) -> None:
+    cells = re.findall(r'<td class="number">(.*?)</td>', written(report, tmp_path)[0])
+    assert cells[:8] == ["750", "75.0 %", "40", "90.0 %", "250", "25.0 %", "8", "–"]
+
+
+def test_everything_optional_is_shown(report: dict[str, Any], tmp_path: Path) -> None:
+    report |= {
+        "confusion": np.array([[36, 4], [1, 7]]),
+        "stability": {"origin_shift": 0.981},
+        "settings": {"effort": "quick", "bands": ["B02", "B03"], "scale": None},
+        "command": "landmeta adapt --region demo",
+        "warnings": ["3 labels lie on nodata"],
+        "date": "2021-05-27",
+    }
+    page, values = written(report, tmp_path)
+    for words in (
+        ">36</td>",
+        "Origin shift",
+        "98.1 %",
+        "B02, B03",
+        "landmeta adapt --region demo",
+        "3 labels lie",
+    ):
+        assert words in page
+    assert values["confusion"] == [[36, 4], [1, 7]]
+
+
+def test_a_map_without_area_is_no_division_by_zero(report: dict[str, Any], tmp_path: Path) -> None:
+    for item in report["classes"]:
+        item["area_ha"] = 0.0
+    assert "0 ha mapped" in written(report, tmp_path)[0]

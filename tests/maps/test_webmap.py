@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from PIL import Image
+from shapely.geometry import box
+
+from landmeta.classmap import ClassMap
+from landmeta.labels import Labels
+from landmeta.raster import Imagery
+from landmeta_maps.webmap import legend_rows, write_web_map
+
+OVERLAYS = ("True colour", "Land cover", "Confidence")
+
+
+@pytest.fixture
+def page(class_map: ClassMap, imagery: Imagery, labels: Labels, tmp_path: Path) -> Path:
+    path = tmp_path / "map.html"
+    write_web_map(class_map, imagery, labels, path, title="Isle of <Test>")
+    return path
+
+
+def test_the_page_loads_nothing_from_elsewhere(page: Path) -> None:
+    text = page.read_text()
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*\b(?:src|href)\s*=\s*[\"'](?!data:)", text)
+    assert not re.findall(r"url\((?!data:|#)", text)
+    assert not re.findall(r"@import", text)
+    tiles = re.findall(r"https?://[^\"' )]*\{z\}[^\"' )]*", text)
+    assert tiles == ["https://tile.openstreetmap.org/{z}/{x}/{y}.png"]
+
+
+def test_street_tiles_are_offered_but_not_shown(page: Path) -> None:
+    text = page.read_text()
+    assert re.search(r"feature_group_\d{4}\.addTo\(map", text)
+    assert not re.search(r"tile_layer_\d{4}\.addTo\(map", text)
+
+
+def test_every_image_layer_is_inside_as_png(page: Path) -> None:
+    text = page.read_text()
+    layers = re.findall(
+        r'L\.imageOverlay\(\s*"data:image/png;base64,[^"]+".*?"alt": "([^"]+)"', text, re.DOTALL
+    )
+    assert tuple(layers) == OVERLAYS
+
+
+def test_leaflets_licence_notice_is_kept(page: Path) -> None:
+    assert "BSD 2-Clause License" in page.read_text()
+    assert "Volodymyr Agafonkin" in page.read_text()
+
+
+def test_names_from_the_users_files_cannot_become_markup(page: Path) -> None:
+    text = page.read_text()
+    assert "<b>site</b>" not in text
+    assert "R&amp;D &lt;b&gt;site&lt;/b&gt;" in text
+    assert "<Test>" not in text
+    assert "<title>Isle of &lt;Test&gt;</title>" in text
+
+
+def test_labels_are_in_degrees_with_class_and_colour(page: Path) -> None:
+    found = re.search(r'_add\((\{"features".*\})\);', page.read_text())
+    assert found
+    features = json.loads(found[1])["features"]
+    assert [f["geometry"]["type"] for f in features] == ["Polygon", "Point"]
+    assert features[0]["properties"]["class_name"] == "forest"
+    assert features[0]["properties"]["fill"] == "#1b7837"
+    lon, lat = features[1]["geometry"]["coordinates"]
+    assert (lon, lat) == pytest.approx((-4.44, 52.34), abs=0.05)
+
+
+def test_the_legend_gives_the_share_of_every_class(class_map: ClassMap, page: Path) -> None:
+    rows = legend_rows(class_map)
+    assert sum(row.share for row in rows) == pytest.approx(1)
+    for row, code in zip(rows, class_map.legend.codes, strict=True):
+        assert row.share == pytest.approx((class_map.codes == code).sum() / (class_map.codes != 255).sum())
+        assert row.text in page.read_text()
+
+
+def test_the_same_map_gives_the_same_page(
+    page: Path, class_map: ClassMap, imagery: Imagery, labels: Labels, tmp_path: Path
+) -> None:
+    write_web_map(class_map, imagery, labels, tmp_path / "again.html", title="Isle of <Test>")
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_without_imagery_and_labels_their_layers_are_left_out(class_map: ClassMap, tmp_path: Path) -> None:
+    write_web_map(class_map, None, None, tmp_path / "map.html", title="Map")
+    text = (tmp_path / "map.html").read_text()
+    assert re.findall(r'"alt": "([^"]+)"', text) == ["Land cover", "Confidence"]
+    assert "L.geoJson(" not in text.rpartition("<body>")[2]
+
+
+def test_labels_lie_on_the_map_across_180_degrees(
+    make_class_map: Callable[..., ClassMap], tmp_path: Path
+) -> None:
+    grid = GeoBox((200, 300), Affine(500, 0, 100_000, 0, -500, 8_100_000), "EPSG:32701")
+    found = make_class_map(grid)
+    west, south, east, north = grid.boundingbox.bbox
+    shape = box(west, south, east, north)
+    table = gpd.GeoDataFrame({"group": [0], "class_name": ["forest"]}, geometry=[shape], crs="EPSG:32701")
+    empty = np.zeros(0, np.int64)
+    write_web_map(
+        found,
+        None,
+        Labels(found.legend, empty, empty, empty, empty, table),
+        tmp_path / "m.html",
+        title="Fiji",
+    )
+    text = (tmp_path / "m.html").read_text()
+    ring = np.array(json.loads(re.search(r'"coordinates": (\[\[\[.*?\]\]\])', text)[1])[0])  # type: ignore[index]
+    assert np.ptp(ring[:, 0]) < 2
+    bounds = json.loads(re.search(r"L\.latLngBounds\((.*?)\);", text)[1])  # type: ignore[index]
+    assert bounds[0][1] - 0.1 < ring[:, 0].min() < ring[:, 0].max() < bounds[1][1] + 0.1
+
+
+QUIET = "quic no-first-run background-networking component-update sync gpu"
+
+
+def _headless(chromium: str, profile: Path, *flags: str) -> str:
+    quiet = [f"--{'' if word.startswith('no-') else 'disable-'}{word}" for word in QUIET.split()]
+    command = [chromium, "--headless", "--no-sandbox", *quiet, f"--user-data-dir={profile}"]
+    command += ["--virtual-time-budget=8000", "--window-size=1200,800", *flags]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=100).stdout
+
+
+@pytest.mark.browser
+def test_a_browser_shows_the_images_the_legend_and_the_labels(
+    chromium: str, page: Path, tmp_path: Path
+) -> None:
+    dom = _headless(chromium, tmp_path / "profile", "--dump-dom", page.as_uri())
+    shown = re.findall(r'<img class="leaflet-image-layer[^>]*alt="([^"]+)"', dom)
+    assert shown == ["True colour", "Land cover"]  # confidence waits to be asked for
+    assert dom.count("leaflet-control-layers-selector") >= 6
+    assert "leaflet-control-scale-line" in dom
+    assert re.search(r"<canvas[^>]*leaflet-zoom-animated", dom)  # the labels
+    _headless(chromium, tmp_path / "profile", f"--screenshot={tmp_path / 'page.png'}", page.as_uri())
+    with Image.open(tmp_path / "page.png") as image:
+        pixels = np.asarray(image.convert("RGB"))[:, 300:].reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 1000  # the map is there, not just its background
