@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from landmeta_catalog.archives import HLS_BANDS, Chip, hls_chips
 from sklearn.ensemble import RandomForestClassifier
 
 from landmeta.assessment import balanced_accuracy
 from landmeta.checkpoints import load_start
 from landmeta.metatraining import Episode, draw_pixels, episode_logits
 from landmeta.start import Start
+from landmeta_catalog.archives import HLS_BANDS, Chip, hls_chips
 
 
 def halves(chip: Chip) -> tuple[np.ndarray, np.ndarray, list[int]]:
@@ -26,7 +26,11 @@ def halves(chip: Chip) -> tuple[np.ndarray, np.ndarray, list[int]]:
     column = np.arange(chip.labels.size) % chip.labels.shape[1]
     left = np.where(column < 56, chip.labels.ravel(), -1)
     right = np.where(column >= 72, chip.labels.ravel(), -1)
-    return left, right, [k for k in np.unique(left) if k >= 0 and min((left == k).sum(), (right == k).sum()) >= 60]
+    return (
+        left,
+        right,
+        [k for k in np.unique(left) if k >= 0 and min((left == k).sum(), (right == k).sum()) >= 60],
+    )
 
 
 def score(chip: Chip, start: Start | None, shots: int, seeds: int) -> float:
@@ -68,7 +72,10 @@ def main() -> None:
             error = 1.96 * (ours - forest).std(ddof=1) / len(chips) ** 0.5
             row = {"start": path.name, "shots": shots, "clusters": len(chips), "ours": ours.mean()}
             row |= {"forest": forest.mean(), "diff": (ours - forest).mean(), "diff_half_width": error}
-            print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+            print(
+                json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

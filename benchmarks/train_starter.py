@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from landmeta_catalog.archives import HLS_BANDS, RGB_BANDS, Chip, eurosat_rgb_tiles, hls_chips
-from landmeta_catalog.simulate import simulate_scene
 
 from landmeta.bands import SENTINEL2
 from landmeta.checkpoints import save_start
 from landmeta.metatraining import Episode, EpisodeSource, TrainSettings, halves_episode, train
 from landmeta.start import Start, balanced_cross_entropy, pixel_features
+from landmeta_catalog.archives import HLS_BANDS, RGB_BANDS, Chip, eurosat_rgb_tiles, hls_chips
+from landmeta_catalog.simulate import simulate_scene
 
 WIDTHS = (32, 64, 128, 256)
 
@@ -111,7 +111,9 @@ def train_jointly(start: Start, data: Path, settings: TrainSettings, deadline: f
             (loss / settings.tasks).backward()
             total += float(loss.detach())
         if optimizer is None or schedule is None:
-            optimizer = torch.optim.Adam([*start.network.blocks.parameters(), *classifier.parameters()], settings.rate)
+            optimizer = torch.optim.Adam(
+                [*start.network.blocks.parameters(), *classifier.parameters()], settings.rate
+            )
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, settings.rate, total_steps=settings.steps + 1, pct_start=0.1
             )
@@ -150,7 +152,11 @@ def main() -> None:
             mean = np.mean(recent[-20:])
             print(f"step {step} loss {mean:.4f} {(time.time() - begun) / step:.2f} s/step", flush=True)
         if step % 100 == 0:
-            save_start(start, a.out, {"steps": step, "seed": a.seed, "trained_on": ["hls_worldcover", "eurosat_rgb", "simulated"]})
+            save_start(
+                start,
+                a.out,
+                {"steps": step, "seed": a.seed, "trained_on": ["hls_worldcover", "eurosat_rgb", "simulated"]},
+            )
         return time.time() < deadline
 
     if a.joint:
@@ -158,7 +164,14 @@ def main() -> None:
     elif a.steps:
         parts = {k: float(v) for k, v in (p.split("=") for p in a.sources.split(","))}
         train(start, mixed_source(a.data, parts), settings, report)
-    training = {"trained_on": ["hls_worldcover", "eurosat_rgb", "simulated"], "joint": a.joint, "steps": a.steps, "tasks": a.tasks, "seed": a.seed, "sources": a.sources}
+    training = {
+        "trained_on": ["hls_worldcover", "eurosat_rgb", "simulated"],
+        "joint": a.joint,
+        "steps": a.steps,
+        "tasks": a.tasks,
+        "seed": a.seed,
+        "sources": a.sources,
+    }
     save_start(start, a.out, training)
 
 

@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,6 +20,7 @@ from landmeta.errors import CheckpointError
 from landmeta.heads import Heads
 from landmeta.legend import LandClass, Legend
 from landmeta.networks import ResNet12
+from landmeta.published import PublishedEnsemble
 from landmeta.start import Start
 
 FORMAT = "landmeta-start-1"
@@ -99,44 +99,91 @@ def sha256(path: Path) -> str:
 
 
 ENSEMBLE_FORMAT = "landmeta-ensemble-1"
+PUBLISHED_FORMAT = "landmeta-published-1"
 
 
-def save_ensemble(ensemble: Ensemble, folder: Path, notes: dict[str, Any] | None = None) -> None:
+def save_ensemble(
+    ensemble: Ensemble | PublishedEnsemble, folder: Path, notes: dict[str, Any] | None = None
+) -> None:
     """Write `model.safetensors` and, beside it for people, its header as `model.json`.
 
     The adapted model is self-contained: network for the region's bands, frozen moments, heads, fill.
     """
+    if isinstance(ensemble, PublishedEnsemble):
+        _save_published(ensemble, folder, notes or {})
+        return
     tensors = {f"network.{k}": v for k, v in ensemble.network.state_dict().items()}
     for name, (mean, variance) in ensemble.moments.items():
         tensors |= {f"moments.{name}.mean": mean, f"moments.{name}.variance": variance}
-    tensors |= {"heads.weight": ensemble.heads.weight, "heads.bias": ensemble.heads.bias, "fill": ensemble.fill}
+    tensors |= {
+        "heads.weight": ensemble.heads.weight,
+        "heads.bias": ensemble.heads.bias,
+        "fill": ensemble.fill,
+    }
     header = {
         "format": ENSEMBLE_FORMAT,
-        "network": {"name": "resnet12_tadam", "widths": list(ensemble.network.widths), "norm": "in, frozen moments"},
-        "bands": {"names": list(ensemble.bands.names), "scale": ensemble.bands.scale, "offset": ensemble.bands.offset},
+        "network": _network_entry(ensemble, "in, frozen moments"),
+        **_imagery_entries(ensemble),
+        **(notes or {}),
+    }
+    _write_model(folder, tensors, header)
+
+
+def _save_published(ensemble: PublishedEnsemble, folder: Path, notes: dict[str, Any]) -> None:
+    """The start's network once, and the adapted tensors of each class."""
+    tensors = {f"network.{k}": v for k, v in ensemble.network.state_dict().items()}
+    for i, model in enumerate(ensemble.class_models):
+        tensors |= {f"class{i}.{k}": v for k, v in model.items()}
+    header = {
+        "format": PUBLISHED_FORMAT,
+        "network": _network_entry(ensemble, "in"),
+        **_imagery_entries(ensemble),
+        **notes,
+    }
+    _write_model(folder, tensors | {"fill": ensemble.fill}, header)
+
+
+def _network_entry(ensemble: Ensemble | PublishedEnsemble, norm: str) -> dict[str, Any]:
+    return {"name": "resnet12_tadam", "widths": list(ensemble.network.widths), "norm": norm}
+
+
+def _imagery_entries(ensemble: Ensemble | PublishedEnsemble) -> dict[str, Any]:
+    bands = ensemble.bands
+    return {
+        "bands": {"names": list(bands.names), "scale": bands.scale, "offset": bands.offset},
         "unit": "reflectance 0..1",
         "legend": [{"code": c.code, "name": c.name, "color": c.color} for c in ensemble.legend],
         "start_sha256": sha256(starter_path()),
-        **(notes or {}),
     }
+
+
+def _write_model(folder: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     write_tensors(folder / "model.safetensors", tensors, header)
     text = folder / "model.json.part"
     text.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
     text.replace(folder / "model.json")
 
 
-def load_ensemble(folder: Path) -> Ensemble:
+def load_ensemble(folder: Path) -> Ensemble | PublishedEnsemble:
     """The ensemble of a run's `model/` folder; raises CheckpointError where it is damaged or foreign."""
     path = folder / "model.safetensors"
     tensors, header = read_tensors(path)
-    if header.get("format") != ENSEMBLE_FORMAT:
+    if header.get("format") not in (ENSEMBLE_FORMAT, PUBLISHED_FORMAT):
         msg = f"{path} has format {header.get('format')!r}, expected {ENSEMBLE_FORMAT!r}"
         raise CheckpointError(msg, "give the model folder of a landmeta run")
     bands = BandSet(tuple(header["bands"]["names"]), header["bands"]["scale"], header["bands"]["offset"])
-    network = ResNet12(len(bands.names), header["network"]["widths"])
-    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
-    names = {k[8:-5] for k in tensors if k.startswith("moments.") and k.endswith(".mean")}
-    moments = {n: (tensors[f"moments.{n}.mean"], tensors[f"moments.{n}.variance"]) for n in names}
+    network = ResNet12(len(bands.names), header["network"]["widths"]).eval().requires_grad_(False)
+    network.load_state_dict(_part(tensors, "network."))
     legend = Legend(tuple(LandClass(**c) for c in header["legend"]))
+    if header["format"] == PUBLISHED_FORMAT:
+        models = tuple(_part(tensors, f"class{i}.") for i in range(len(legend)))
+        return PublishedEnsemble(network, models, tensors["fill"], legend, bands)
+    stored = _part(tensors, "moments.")
+    names = {k.removesuffix(".mean") for k in stored if k.endswith(".mean")}
+    moments = {n: (stored[f"{n}.mean"], stored[f"{n}.variance"]) for n in names}
     heads = Heads(tensors["heads.weight"], tensors["heads.bias"])
-    return Ensemble(network.eval().requires_grad_(False), moments, heads, tensors["fill"], legend, bands)
+    return Ensemble(network, moments, heads, tensors["fill"], legend, bands)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -68,6 +68,8 @@ class Ensemble:
         return total
 
 
-def fill_nodata(images: Float[Tensor, "n band y x"], fill: Float[Tensor, " band"]) -> Float[Tensor, "n band y x"]:
+def fill_nodata(
+    images: Float[Tensor, "n band y x"], fill: Float[Tensor, " band"]
+) -> Float[Tensor, "n band y x"]:
     """Put `fill` in place of NaN, so that nodata carries no contrast of its own."""
     return torch.where(images.isnan(), fill[:, None, None], images)

@@ -66,7 +66,8 @@ class ResNet12(nn.Module):
         super().__init__()
         inputs = (bands, *widths[:3])
         self.blocks = nn.ModuleList(
-            Block(cin, cout, f"block{i + 1}") for i, (cin, cout) in enumerate(zip(inputs, widths, strict=True))
+            Block(cin, cout, f"block{i + 1}")
+            for i, (cin, cout) in enumerate(zip(inputs, widths, strict=True))
         )
         self.classifier = nn.Linear(widths[-1], outputs)
         for weight in self.parameters():

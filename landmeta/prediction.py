@@ -71,12 +71,18 @@ def plan_blocks(imagery: Imagery, *, align: int, context: int, block: int = _BLO
     """Blocks that cover the grid exactly once, on the file's own `align` grid, with their halo; metadata only."""
     return [
         BlockWindow(row, col, height, width, read_row, read_col, read_height, read_width)
-        for row, height, read_row, read_height in _spans(imagery.shape[0], lead(imagery)[0], align, context, block)
-        for col, width, read_col, read_width in _spans(imagery.shape[1], lead(imagery)[1], align, context, block)
+        for row, height, read_row, read_height in _spans(
+            imagery.shape[0], lead(imagery)[0], align, context, block
+        )
+        for col, width, read_col, read_width in _spans(
+            imagery.shape[1], lead(imagery)[1], align, context, block
+        )
     ]
 
 
-def _spans(side: int, before: int, align: int, context: int, block: int) -> Iterator[tuple[int, int, int, int]]:
+def _spans(
+    side: int, before: int, align: int, context: int, block: int
+) -> Iterator[tuple[int, int, int, int]]:
     """(start, length, start to read, length to read) along one axis."""
     halo = -(-context // align) * align
     for corner in range(-before, side, block):
@@ -105,7 +111,9 @@ def predict(
     shares = np.full((classes, *shape), PROBABILITY_NODATA, dtype=np.uint16)
     confidence = np.full(shape, PROBABILITY_NODATA, dtype=np.uint16)
     state = ensemble.prepare()
-    blocks = plan_blocks(imagery, align=ensemble.align * ensemble.stride, context=ensemble.context, block=block)
+    blocks = plan_blocks(
+        imagery, align=ensemble.align * ensemble.stride, context=ensemble.context, block=block
+    )
     for done, window in enumerate(blocks):
         if progress is not None:
             progress("map", done, len(blocks))

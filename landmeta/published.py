@@ -46,7 +46,8 @@ def adapt_class(
         loss = F.binary_cross_entropy_with_logits(logits, positive[batch].float())
         grads = torch.autograd.grad(loss, list(fast.values()))
         fast = {
-            k: (v - RATE * g).detach().requires_grad_(True) for (k, v), g in zip(fast.items(), grads, strict=True)
+            k: (v - RATE * g).detach().requires_grad_(True)
+            for (k, v), g in zip(fast.items(), grads, strict=True)
         }
     return {k: v.detach() for k, v in fast.items()}
 
@@ -76,7 +77,9 @@ class PublishedEnsemble:
         image = fill_nodata(window[None], self.fill)
         rows = []
         for model in self.class_models:
-            deep = functional_call(_Deep(self.network), {f"network.{k}": v for k, v in model.items()}, (image,))
+            deep = functional_call(
+                _Deep(self.network), {f"network.{k}": v for k, v in model.items()}, (image,)
+            )
             weight, bias = model["classifier.weight"], model["classifier.bias"]
             rows.append(upsample(F.conv2d(deep, weight[:, :, None, None], bias), STRIDES[-1])[0, 0])
         return torch.stack(rows)

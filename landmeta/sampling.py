@@ -81,6 +81,22 @@ def region_sample(
     return torch.from_numpy(fill.astype(np.float32)), torch.from_numpy(stack)
 
 
+def group_tiles(
+    imagery: Imagery, labels: Labels, rng: np.random.Generator, *, side: int = 128, limit: int = 15
+) -> tuple[Float[Tensor, "n band y x"], Int[Tensor, " n"], Int[np.ndarray, " n"]]:
+    """Whole tiles around the label groups, at most `limit` a class: images, class indices and group ids."""
+    groups, first = np.unique(labels.groups, return_index=True)
+    position = {code: i for i, code in enumerate(labels.legend.codes)}
+    target = np.array([position[int(labels.codes[i])] for i in first])
+    chosen = np.sort(thin_groups(target, groups, limit, rng))
+    tiles = []
+    for group in groups[chosen]:
+        mine = labels.groups == group
+        row, col = (int(v[mine].mean()) - side // 2 for v in (labels.rows, labels.cols))
+        tiles.append(imagery.read(row, col, side, side))
+    return torch.from_numpy(np.stack(tiles)), torch.from_numpy(target[chosen]), groups[chosen]
+
+
 def _corners(shape: tuple[int, int]) -> list[tuple[int, int]]:
     rows, cols = (max(1, side // _BLOCK) for side in shape)
     return [(r * shape[0] // rows, c * shape[1] // cols) for r in range(rows) for c in range(cols)]

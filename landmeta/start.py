@@ -48,7 +48,9 @@ class Start(nn.Module):
         smallest = torch.unique(target, return_counts=True)[1].min().clamp(max=500).float()
         return (self.log_ridge[0] + self.log_ridge[1] * smallest.log()).exp()
 
-    def fit_heads(self, features: Float[Tensor, "n feature"], target: Int[Tensor, " n"], classes: int) -> Heads:
+    def fit_heads(
+        self, features: Float[Tensor, "n feature"], target: Int[Tensor, " n"], classes: int
+    ) -> Heads:
         """Fit the one-vs-all heads on standardized support features, outputs as softmax logits."""
         heads = fit_ridge(features, target, classes, self.ridge(target))
         factor = self.log_temperature.exp()
@@ -63,7 +65,10 @@ def spread(images: Float[Tensor, "n band y x"], names: Sequence[str]) -> Float[T
 
 
 def pixel_features(
-    start: Start, images: Float[Tensor, "n band y x"], names: Sequence[str], normalize: Normalize = own_moments
+    start: Start,
+    images: Float[Tensor, "n band y x"],
+    names: Sequence[str],
+    normalize: Normalize = own_moments,
 ) -> Float[Tensor, "n feature y x"]:
     """Feature vectors of every pixel of small windows, differentiable in the start's tensors."""
     # Contrasts only of the bands that are there, never of the zeros that `spread` puts in.

@@ -33,11 +33,13 @@ def tune_blocks(
     folds: np.ndarray,
     effort: str,
     tell: Callable[[str, int, int], None],
+    exclude: int | None = None,
 ) -> ResNet12:
     """A copy of `network` with its last blocks tuned; norm affine parameters stay fixed (METHODS 1.2).
 
     Each step fits the heads on all folds but one and descends on the loss of the fold left out: what is
-    learned is to separate groups (polygons, tiles) that the heads have not seen.
+    learned is to separate groups (polygons, tiles) that the heads have not seen. Samples of the fold
+    `exclude` take no part.
     """
     moments, sample, vectors = features
     first, steps = TUNED_BLOCKS[effort], _STEPS[effort]
@@ -52,13 +54,15 @@ def tune_blocks(
     fixed = vectors[order].split([len(w.rows) for w in windows])
     optimizer = torch.optim.Adam(weights, _RATE)
     fold = torch.from_numpy(np.asarray(folds))[order]
-    choices = fold[fold >= 0].unique().tolist()
+    choices = [k for k in fold[fold >= 0].unique().tolist() if k != exclude]
+    active = fold != (-2 if exclude is None else exclude)
     for step in range(steps if choices else 0):
         tell("tuning", step, steps)
         parts = [_vectors(tail, x, f, w, normalize) for x, f, w in zip(inputs, fixed, windows, strict=True)]
         held = fold == choices[step % len(choices)]
         points, truth = scaled(torch.cat(parts)), target[order]
-        heads = start.fit_heads(points[~held], truth[~held], int(target.max()) + 1)
+        train = active & ~held
+        heads = start.fit_heads(points[train], truth[train], int(target.max()) + 1)
         optimizer.zero_grad()
         balanced_cross_entropy(heads(points[held]), truth[held]).backward()
         optimizer.step()
@@ -69,7 +73,9 @@ def _pool(x: Tensor, block: int) -> Tensor:
     return F.max_pool2d(x, 2, 2, padding=1 if block == 3 else 0) if block else x
 
 
-def _input_of_block(network: ResNet12, window: Window, fill: Tensor, first: int, normalize: FrozenMoments) -> Tensor:
+def _input_of_block(
+    network: ResNet12, window: Window, fill: Tensor, first: int, normalize: FrozenMoments
+) -> Tensor:
     """What block `first` takes in, computed once for all steps."""
     image = fill_nodata(window.image[None], fill)
     if first == 0:
@@ -87,4 +93,10 @@ def _vectors(tail: list[Block], x: Tensor, fixed: Tensor, window: Window, normal
     width = sum(d.shape[1] for d in depths)
     blank = [fixed.new_zeros(1, 0, 2, 2)] * (4 - len(depths))
     empty_spectral = fixed.new_zeros(1, 0, int(window.rows.max()) + 1, int(window.cols.max()) + 1)
-    return torch.cat([fixed[:, : fixed.shape[1] - width], sample_maps([empty_spectral, *blank, *depths], window.rows, window.cols)], 1)
+    return torch.cat(
+        [
+            fixed[:, : fixed.shape[1] - width],
+            sample_maps([empty_spectral, *blank, *depths], window.rows, window.cols),
+        ],
+        1,
+    )

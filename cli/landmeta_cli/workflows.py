@@ -194,13 +194,13 @@ def _hold_out(
     """Scores of the class models and of the forest on the same held-out samples; None if there are none."""
     from landmeta.adaptation import cross_validate
     from landmeta.assessment import holdout_score
-    from landmeta.splits import group_folds
     from landmeta.rivals import forest_holdout
+    from landmeta.splits import group_folds
 
     labels, samples = inputs.labels, adapted.samples
     codes, groups = labels.codes[samples], labels.groups[samples]
     fold = group_folds(codes, groups, _FOLDS)
-    if request.effort in (Effort.full, Effort.paper):
+    if request.effort in (Effort.standard, Effort.full, Effort.paper):
         fold = np.where(fold == 0, 0, -1)  # the whole network is adapted anew: one blocked split
     held = fold >= 0
     if not held.any():

@@ -50,7 +50,9 @@ def hls_chips(folder: Path, clusters: Sequence[str]) -> list[Chip]:
     return chips
 
 
-def eurosat_rgb_tiles(archive: Path, first: int, count: int) -> dict[str, list[Float[np.ndarray, "band y x"]]]:
+def eurosat_rgb_tiles(
+    archive: Path, first: int, count: int
+) -> dict[str, list[Float[np.ndarray, "band y x"]]]:
     """Tiles `first` to `first + count` by name of every class, bands B04, B03, B02 as reflectance."""
     names: dict[str, list[str]] = defaultdict(list)
     tiles: dict[str, list[Float[np.ndarray, "band y x"]]] = defaultdict(list)

@@ -25,6 +25,7 @@ from landmeta.labels import Labels
 from landmeta.prediction import predict
 from landmeta.published import MINIBATCH, STEPS, TILE, adapt_class
 from landmeta.raster import Imagery
+from landmeta.sampling import group_tiles
 
 SAMPLE_STEPS, SAMPLE_WINDOWS, WINDOW_STRIDE = 6, 64, 8
 GOALS = {"adapt quick": 50.0, "adapt standard": 8.0, "map": 50.0}
@@ -74,8 +75,11 @@ def run_speed(
         `rows` with seconds and ratios, and what is needed to repeat them.
     """
     torch.set_num_threads(threads)
-    tiles, classes = _tiles(imagery, labels), len(labels.legend)
-    seconds: dict[str, list[float]] = {k: [] for k in ("reference adapt", "quick", "standard", "reference map", "map")}
+    tiles = torch.nan_to_num(group_tiles(imagery, labels, np.random.default_rng(0), side=TILE)[0])
+    classes = len(labels.legend)
+    seconds: dict[str, list[float]] = {
+        k: [] for k in ("reference adapt", "quick", "standard", "reference map", "map")
+    }
     for i in range(repeats):
         seconds["reference adapt"].append(reference_adaptation(tiles, classes))
         seconds["quick"].append(_timed(lambda: adapt_region(imagery, labels, effort="quick")))
@@ -97,8 +101,18 @@ def run_speed(
             f"{MINIBATCH} and {SAMPLE_WINDOWS} windows of {TILE} px at stride {WINDOW_STRIDE}, scaled linearly"
         ),
         "seconds": {k: [round(s, 3) for s in v] for k, v in seconds.items()},
-        "scene": {"shape": list(imagery.shape), "bands": len(imagery.bands), "classes": classes, "tiles": len(tiles)},
-        "hardware": {"cpu": _cpu(), "threads": threads, "gflops": round(_gflops(), 1), "torch": torch.__version__},
+        "scene": {
+            "shape": list(imagery.shape),
+            "bands": len(imagery.bands),
+            "classes": classes,
+            "tiles": len(tiles),
+        },
+        "hardware": {
+            "cpu": _cpu(),
+            "threads": threads,
+            "gflops": round(_gflops(), 1),
+            "torch": torch.__version__,
+        },
     }
 
 
@@ -112,16 +126,6 @@ def _row(what: str, reference: float, ours: float) -> dict[str, Any]:
         "goal": GOALS[what],
         "reached": ratio >= GOALS[what],
     }
-
-
-def _tiles(imagery: Imagery, labels: Labels) -> Tensor:
-    """The 128 px tile around each label group."""
-    tiles = []
-    for group in np.unique(labels.groups):
-        mine = labels.groups == group
-        row, col = (int(v[mine].mean()) - TILE // 2 for v in (labels.rows, labels.cols))
-        tiles.append(np.nan_to_num(imagery.read(row, col, TILE, TILE)))
-    return torch.from_numpy(np.stack(tiles))
 
 
 def _gflops() -> float:

@@ -42,11 +42,18 @@ def test_the_order_of_the_support_does_not_matter():
     start, episode = make_start(), make_episode()
     order = torch.randperm(len(episode.support), generator=torch.Generator().manual_seed(1))
     shuffled = Episode(
-        episode.images, episode.bands, episode.classes, episode.support[order],
-        episode.support_target[order], episode.query, episode.query_target,
+        episode.images,
+        episode.bands,
+        episode.classes,
+        episode.support[order],
+        episode.support_target[order],
+        episode.query,
+        episode.query_target,
     )
     with torch.no_grad():
-        torch.testing.assert_close(episode_logits(start, shuffled), episode_logits(start, episode), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            episode_logits(start, shuffled), episode_logits(start, episode), rtol=1e-3, atol=1e-3
+        )
 
 
 def test_the_outer_gradient_reaches_every_meta_learned_tensor_but_the_classifier():

@@ -12,7 +12,9 @@ def make_network(bands=3, widths=SMALL, seed=0):
     return ResNet12(bands, widths, generator=torch.Generator().manual_seed(seed)).requires_grad_(False)
 
 
-@pytest.mark.parametrize(("bands", "parameters"), [(3, 7_997_313), (12, 8_003_073), (13, 8_003_713), (15, 8_004_993)])
+@pytest.mark.parametrize(
+    ("bands", "parameters"), [(3, 7_997_313), (12, 8_003_073), (13, 8_003_713), (15, 8_004_993)]
+)
 def test_parameter_counts_are_those_of_the_published_network(bands, parameters):
     assert sum(p.numel() for p in ResNet12(bands).parameters()) == parameters
 
