@@ -26,7 +26,7 @@ WIDTHS = (32, 64, 128, 256)
 
 
 def chip_source(chips: list[Chip]) -> EpisodeSource:
-    """Episodes inside one random chip: a random cluster first, so that well-covered places do not dominate."""
+    """Episodes inside one random chip: a random cluster first, or well-covered places would dominate."""
     by_cluster: dict[str, list[Chip]] = {}
     for chip in chips:
         by_cluster.setdefault(chip.cluster, []).append(chip)

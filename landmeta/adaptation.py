@@ -163,7 +163,8 @@ def _network_for(start: Start, imagery: Imagery) -> ResNet12:
     try:
         return start.for_bands(imagery.bands.names)
     except ValueError as fault:
-        msg = f"the start knows the Sentinel-2 bands B01 to B12, the imagery has {', '.join(imagery.bands.names)}"
+        found = ", ".join(imagery.bands.names)
+        msg = f"the start knows the Sentinel-2 bands B01 to B12, the imagery has {found}"
         raise CheckpointError(msg, "--bands with the Sentinel-2 bands only") from fault
 
 
@@ -258,7 +259,7 @@ def _rescaled(adapted: Adapted, temperature: float) -> Adapted:
 def cross_validate(
     adapted: Adapted, labels: Labels, folds: Int[np.ndarray, " sample"]
 ) -> Int[np.ndarray, " sample"]:
-    """Class codes of the adapted samples, each predicted by a model fitted without its fold; -1 where fold is -1.
+    """Class codes of the samples, each predicted by a model fitted without its fold; -1 where fold is -1.
 
     At `quick` only the heads are fitted anew, on cached features. Where the network itself was adapted to
     the labels, it is adapted anew without each fold: its features would have seen what is held out.
@@ -279,7 +280,7 @@ def adapt_as_published(
 ) -> Adapted:
     """METEOR's published adaptation on the 128 px tile around each label group (METHODS 4.6).
 
-    Small polygons are thus taken for whole tiles: that is what the method does, and why it is not the default.
+    Small polygons are thus taken for whole tiles: the method does so, which is why it is not the default.
     """
     begun, network = time.perf_counter(), _network_for(adapted.start, imagery)
     fill = adapted.ensemble.fill

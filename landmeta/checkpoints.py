@@ -43,7 +43,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors as float32 and the JSON header; raises CheckpointError for anything that is not ours."""
     try:
-        with safe_open(path, framework="pt") as source:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as source:
             header = json.loads((source.metadata() or {}).get("landmeta", "null"))
             tensors = {k: source.get_tensor(k).float() for k in source.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as fault:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Linear class models: logits = features @ weight.T + bias; `weight` (class, feature), `bias` (class,)."""
+    """Linear class models: features @ weight.T + bias; `weight` (class, feature), `bias` (class,)."""
 
     weight: Tensor
     bias: Tensor

@@ -266,7 +266,7 @@ def _has_data(imagery: Imagery, covered: Covered) -> Bool[np.ndarray, "sample"]:
         top, left = covered.rows[members].min(), covered.cols[members].min()
         high, wide = covered.rows[members].max() + 1 - top, covered.cols[members].max() + 1 - left
         values = imagery.read(int(top), int(left), int(high), int(wide))
-        complete = np.isfinite(values).all(axis=0)
+        complete = np.asarray(np.isfinite(values).all(axis=0))
         valid[members] = complete[covered.rows[members] - top, covered.cols[members] - left]
     return valid
 
@@ -276,7 +276,7 @@ def _require_classes(codes: NDArray[np.int64], groups: NDArray[np.int64], legend
     if len(legend) < _FEWEST:
         msg = f"all labels are of one class, {legend.names[0]!r}; a map needs at least two"
         raise LabelError(msg, "label a second class, for example everything else")
-    samples = [groups[np.equal(codes, code)] for code in legend.codes]
+    samples = [groups[np.flatnonzero(codes == code)] for code in legend.codes]
     counts = [len(np.unique(of_class) if unit == "tiles" else of_class) for of_class in samples]
     few = [f"{c.name!r} has {n}" for c, n in zip(legend, counts, strict=True) if n < _FEWEST]
     if few:

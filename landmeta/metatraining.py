@@ -124,7 +124,7 @@ def train(
     settings: TrainSettings,
     after_step: Callable[[int, float], bool] = lambda _step, _loss: True,
 ) -> None:
-    """Meta-train `start` in place; `after_step(step, loss)` may log, save, or end the run by returning False."""
+    """Meta-train `start` in place; `after_step(step, loss)` may log, save, and end the run by False."""
     rng = np.random.default_rng(settings.seed)
     optimizer = torch.optim.Adam(
         [

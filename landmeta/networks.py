@@ -18,7 +18,7 @@ ALIGN = 8
 """Window sides must be multiples of this."""
 
 CONTEXT = 48
-"""Pixels of halo beyond which no pixel influences a block-4 cell: 3 + 3*2 + 3*4 + 3*8, rounded up to `ALIGN`."""
+"""Pixels of halo that a block-4 cell can see: 3 + 3*2 + 3*4 + 3*8, rounded up to `ALIGN`."""
 
 _SLOPE = 0.01  # LeakyReLU slope of the published network (B, MO use 0.1)
 
@@ -111,7 +111,7 @@ class ResNet12(nn.Module):
         return logits
 
     def select_bands(self, indices: Sequence[int]) -> ResNet12:
-        """The same network for a subset of its bands: the first convolutions keep those columns (METHODS 1.1)."""
+        """The network for some of its bands: the first convolutions keep those columns (METHODS 1.1)."""
         subset = ResNet12(len(indices), self.widths, self.classifier.out_features)
         state = {k: v.detach().clone() for k, v in self.state_dict().items()}
         for name in ("blocks.0.conv1.weight", "blocks.0.shortcut.weight"):

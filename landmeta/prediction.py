@@ -55,7 +55,7 @@ class MappingModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BlockWindow:
-    """A block of the map: rows and columns of its core inside the grid, and the core's place in its window."""
+    """A block of the map: its core's rows and columns on the grid, and the window to read for it."""
 
     row: int
     col: int
@@ -68,7 +68,7 @@ class BlockWindow:
 
 
 def plan_blocks(imagery: Imagery, *, align: int, context: int, block: int = _BLOCK) -> list[BlockWindow]:
-    """Blocks that cover the grid exactly once, on the file's own `align` grid, with their halo; metadata only."""
+    """Blocks with halo that cover the grid exactly once, on the file's own `align` grid; metadata only."""
     return [
         BlockWindow(row, col, height, width, read_row, read_col, read_height, read_width)
         for row, height, read_row, read_height in _spans(
@@ -138,7 +138,7 @@ def _block_probabilities(
     pixels = imagery.read(window.read_row, window.read_col, window.read_height, window.read_width)
     top, left = window.row - window.read_row, window.col - window.read_col
     core = np.s_[..., top : top + window.height, left : left + window.width]
-    valid = np.isfinite(pixels[core]).all(axis=0)
+    valid: np.ndarray = np.asarray(np.isfinite(pixels[core]).all(axis=0))
     if not valid.any():
         return np.zeros((len(model.legend), *valid.shape), np.float32), valid
     logits = model.logits(torch.from_numpy(pixels), state)

@@ -72,7 +72,7 @@ class PublishedEnsemble:
 
     @torch.inference_mode()
     def logits(self, window: Float[Tensor, "band y x"], state: None = None) -> Float[Tensor, "class y x"]:
-        """Classifier applied to every block-4 cell, then brought to the pixel grid by the cells' true centres."""
+        """The classifier on every block-4 cell, brought to the pixel grid by the cells' true centres."""
         del state
         image = fill_nodata(window[None], self.fill)
         rows = []

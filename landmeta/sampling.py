@@ -23,7 +23,7 @@ _BLOCK, _BLOCKS = 128, 24  # unlabelled windows from which moments and feature s
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window of imagery (band, y, x) and labelled pixels in it; `order` are their places among all samples."""
+    """A window (band, y, x) and labelled pixels in it; `order` are their places among all samples."""
 
     image: Float[Tensor, "band y x"]
     rows: Int[Tensor, " sample"]
@@ -42,7 +42,7 @@ def lead(imagery: Imagery) -> tuple[int, int]:
 def label_windows(
     imagery: Imagery, rows: Int[np.ndarray, " sample"], cols: Int[np.ndarray, " sample"]
 ) -> list[Window]:
-    """Read each aligned window that holds labelled pixels, with `CONTEXT` pixels of halo; a small image whole."""
+    """Read each aligned window that holds labelled pixels, with `CONTEXT` pixels of halo."""
     top, left = lead(imagery)
     block_row, block_col = (rows + top) // _CORE, (cols + left) // _CORE
     windows = []

@@ -46,7 +46,8 @@ class Start(nn.Module):
     def ridge(self, target: Int[Tensor, " n"]) -> Tensor:
         """Ridge penalty for a support set: falls with the samples of its smallest class."""
         smallest = torch.unique(target, return_counts=True)[1].min().clamp(max=500).float()
-        return (self.log_ridge[0] + self.log_ridge[1] * smallest.log()).exp()
+        ridge: Tensor = (self.log_ridge[0] + self.log_ridge[1] * smallest.log()).exp()
+        return ridge
 
     def fit_heads(
         self, features: Float[Tensor, "n feature"], target: Int[Tensor, " n"], classes: int

@@ -58,6 +58,37 @@ def acceptance(
     emit(_json_rows(found) if as_json else acceptance_table(found))
 
 
+@app.command(epilog="Example: landmeta bench speed --json > speed.json")
+def speed(
+    *,
+    repeats: Annotated[int, typer.Option(help="Interleaved repetitions; medians count.", min=1)] = 3,
+    threads: Annotated[int, typer.Option(help="CPU threads of both sides.", min=1)] = 2,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Time adapting and mapping against the naive reference, as ratios of one run."""
+    del debug
+    from landmeta_cli.speed import speed_run
+
+    with progress_bars() as progress:
+        found = speed_run(repeats=repeats, threads=threads, progress=progress)
+    emit(json.dumps(plain(found), indent=2) if as_json else speed_table(found))
+
+
+def speed_table(found: Mapping[str, Any]) -> str:
+    """One line a job: the reference's seconds, ours, the ratio and the goal."""
+    cells = [
+        (r["what"], f"{r['reference_s']:.1f}", f"{r['ours_s']:.2f}", f"{r['ratio']:.0f}", f"{r['goal']:.0f}")
+        for r in found["rows"]
+    ]
+    figures = table(("job", "reference s", "landmeta s", "ratio", "goal"), cells, indent=0)
+    hardware = found["hardware"]
+    return (
+        f"{figures}\n\nReference: {found['reference']}.\n"
+        f"{hardware['threads']} threads, {hardware['gflops']} GFLOP/s in a matrix product."
+    )
+
+
 def acceptance_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line a task: ours, the forest's, and the paired difference with its interval."""
     cells = [

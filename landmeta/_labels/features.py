@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from pyogrio.errors import DataLayerError, DataSourceError
+from shapely.geometry.base import BaseGeometry
 
 from landmeta._imagery.extents import check_georeference, transform_geometry
 from landmeta._imagery.files import inspect
@@ -68,7 +69,7 @@ def read_tiles(folder: Path, target: CRS) -> Features | None:
         except ImageryError as error:
             raise as_label_error(error) from error
         at, (rows, cols) = file.transform, file.shape
-        frame = shapely.box(at.c, at.f + rows * at.e, at.c + cols * at.a, at.f)
+        frame: BaseGeometry = shapely.box(at.c, at.f + rows * at.e, at.c + cols * at.a, at.f)
         source = CRS(file.crs)
         if source != target:
             moved.add(crs_name(source))

@@ -15,6 +15,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from shapely.geometry.base import BaseGeometry
 
 from landmeta._imagery.extents import transform_geometry, transform_points
 from landmeta._imagery.files import RasterFile
@@ -24,6 +25,9 @@ Ints = NDArray[np.int64]
 
 _STRIP = 1 << 24
 """Pixels of the mask that one polygon is burnt into at a time."""
+
+_MOST_OUTLINES = 20_000
+"""Groups that are outlined exactly; speckle of millions is for no one to look at."""
 
 _SIDE = 1024
 _EIGHT_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
@@ -155,7 +159,7 @@ def _blocks(file: RasterFile, grid: GeoBox) -> Iterator[tuple[int, int, int, int
     finer = abs(grid.transform.a) / abs(file.transform.a) if source == grid.crs else 1.0
     side = int(np.clip(4 * _SIDE / max(finer, 1.0), 16, _SIDE))
     at, (rows, cols) = file.transform, file.shape
-    frame = shapely.box(at.c, at.f + rows * at.e, at.c + cols * at.a, at.f)
+    frame: BaseGeometry = shapely.box(at.c, at.f + rows * at.e, at.c + cols * at.a, at.f)
     if grid.crs is not None and source != grid.crs:
         fine = shapely.segmentize(frame, max(rows * -at.e, cols * at.a) / 64)
         frame = transform_geometry(fine, source, grid.crs)
@@ -238,12 +242,12 @@ def patches(covered: Covered, width: int) -> Ints:
 
 
 def outlines(covered: Covered, groups: Ints, grid: GeoBox) -> NDArray[np.object_]:
-    """Outline of each group 0..n-1 of pixels in the grid's CRS; its bounding box where labels spread far."""
+    """Outline of each group 0..n-1 of pixels in the grid's CRS; its bounding box where they are very many or far apart."""
     top, left = int(covered.rows.min()), int(covered.cols.min())
     high, wide = int(covered.rows.max()) + 1 - top, int(covered.cols.max()) + 1 - left
     at = grid.transform
     count = int(groups.max()) + 1
-    if high * wide > _STRIP:
+    if high * wide > _STRIP or count > _MOST_OUTLINES:
         return _boxes(covered, groups, count, at)
     image = np.full((high, wide), -1, np.int32)
     image[covered.rows - top, covered.cols - left] = groups

@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def run_speed(
         seconds["standard"].append(_timed(lambda: adapt_region(imagery, labels, effort="standard")))
         ensemble = adapt_region(imagery, labels, effort="quick").ensemble
         seconds["reference map"].append(reference_mapping(tiles, min(imagery.shape), classes))
-        seconds["map"].append(_timed(lambda: predict(ensemble, imagery)))
+        seconds["map"].append(_timed(partial(predict, ensemble, imagery)))
         if progress is not None:
             progress("speed", i + 1, repeats)
     median = {k: statistics.median(v) for k, v in seconds.items()}
@@ -97,8 +98,9 @@ def run_speed(
             _row("map", median["reference map"], median["map"]),
         ],
         "reference": (
-            f"one class after the other, whole network; timed on {SAMPLE_STEPS} of {STEPS} steps of minibatch "
-            f"{MINIBATCH} and {SAMPLE_WINDOWS} windows of {TILE} px at stride {WINDOW_STRIDE}, scaled linearly"
+            f"one class after the other, whole network; timed on {SAMPLE_STEPS} of {STEPS} steps of "
+            f"minibatch {MINIBATCH} and on {SAMPLE_WINDOWS} windows of {TILE} px at stride {WINDOW_STRIDE}, "
+            "scaled linearly"
         ),
         "seconds": {k: [round(s, 3) for s in v] for k, v in seconds.items()},
         "scene": {
