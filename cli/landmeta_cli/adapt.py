@@ -134,7 +134,8 @@ def summary(result: RunResult) -> str:
 def _accuracy(report: dict[str, Any]) -> str:
     holdout = report["holdout"]
     metric = str(holdout["metric"]).replace("_", " ")
-    title = f"Hold-out, {metric}, {holdout['folds']} folds by {holdout['block']}, {holdout['n']:,} samples"
+    split = "one split" if holdout["folds"] == 1 else f"{holdout['folds']} folds"
+    title = f"Hold-out, {metric}, {split} by {holdout['block']}, {holdout['n']:,} samples"
     rows = [
         (name, f"{part['value']:.3f}", f"{part['ci95'][0]:.3f}..{part['ci95'][1]:.3f}")
         for name, part in (("landmeta", holdout), ("random forest", report["random_forest"]))

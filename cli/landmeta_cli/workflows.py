@@ -233,13 +233,14 @@ def _predict(adapted: Adapted, inputs: Inputs, progress: Progress) -> ClassMap:
 
 def mask_outside(class_map: ClassMap, outline: Geometry) -> ClassMap:
     """The map with nodata where a pixel's centre lies outside `outline`."""
+    from geopandas import GeoSeries
     from rasterio.features import geometry_mask
 
     from landmeta.classmap import PROBABILITY_NODATA
 
     grid = class_map.grid
-    shape = outline.to_crs(grid.crs) if grid.crs else outline
-    outside = geometry_mask([shape.geom], grid.shape, grid.transform)
+    shape = GeoSeries([outline.geom], crs=str(outline.crs)).to_crs(str(grid.crs))
+    outside = geometry_mask(shape, grid.shape, grid.transform)
     return replace(
         class_map,
         codes=np.where(outside, np.uint8(NODATA), class_map.codes),

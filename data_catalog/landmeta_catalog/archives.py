@@ -25,7 +25,7 @@ RGB_FULL_SCALE = 0.275
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A labelled scene of 128 x 128 px: `image` reflectance (band, y, x), `labels` WorldCover codes (y, x)."""
+    """A scene of 128 x 128 px: `image` reflectance (band, y, x), `labels` WorldCover codes (y, x)."""
 
     cluster: str
     image: Float[np.ndarray, "band y x"]

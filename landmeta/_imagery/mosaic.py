@@ -74,9 +74,8 @@ def _blank(raw: NDArray[Any], nodata: tuple[float | None, ...]) -> Floats:
         values = raw.astype(np.float32)
         for band, value in enumerate(nodata):
             if value is not None:
-                # A float file's nodata is compared at the file's own precision, as it was written.
-                same = raw.dtype.type(value) if raw.dtype.kind == "f" else value
-                values[band][raw[band] == same] = np.nan
+                # The stored numbers are compared: numpy then takes the value at the file's own precision.
+                values[band][raw[band] == value] = np.nan
     if raw.dtype.kind == "f":
         values[np.isinf(values)] = np.nan
     return values

@@ -242,7 +242,7 @@ def patches(covered: Covered, width: int) -> Ints:
 
 
 def outlines(covered: Covered, groups: Ints, grid: GeoBox) -> NDArray[np.object_]:
-    """Outline of each group 0..n-1 of pixels in the grid's CRS; its bounding box where they are very many or far apart."""
+    """Outline of each group 0..n-1 in the grid's CRS; bounding boxes where they are many or far apart."""
     top, left = int(covered.rows.min()), int(covered.cols.min())
     high, wide = int(covered.rows.max()) + 1 - top, int(covered.cols.max()) + 1 - left
     at = grid.transform

@@ -27,7 +27,7 @@ def test_help_is_a_result_on_stdout(arguments: tuple[str, ...], landmeta: Landme
     assert "Usage: landmeta" in said.out
 
 
-@pytest.mark.parametrize("verb", [("adapt",), ("bench", "acceptance")])
+@pytest.mark.parametrize("verb", [("adapt",), ("bench", "acceptance"), ("bench", "speed")])
 def test_the_help_of_a_verb_has_an_example_to_copy(verb: tuple[str, ...], landmeta: Landmeta) -> None:
     assert f"Example: landmeta {' '.join(verb)} --" in landmeta(*verb, "--help").out
 

@@ -11,14 +11,14 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 
 from landmeta_catalog.simulate import SCALE, simulate_scene
 from landmeta_cli.app import run
 from landmeta_cli.requests import AdaptRequest
 from landmeta_cli.workflows import adapt_run, default_folder
 
-from .conftest import Said, Scene
+from .conftest import LEFT, TOP, Said, Scene
 
 FILES = {
     "landcover.tif",
@@ -141,6 +141,23 @@ def test_a_region_maps_a_part_and_learns_from_all_labels(
     water = next(c for c in report["classes"] if c["name"] == "water")
     assert np.mean(codes == water["code"]) > 0.9
     assert len(report["classes"]) == 3
+
+
+def test_a_vector_region_maps_no_pixel_outside_its_polygon(
+    scene: Scene, tmp_path: Path, landmeta: Callable[..., Said]
+) -> None:
+    triangle = Polygon([(LEFT, TOP), (LEFT + 400, TOP), (LEFT, TOP - 400)])
+    gpd.GeoDataFrame(geometry=[triangle], crs="EPSG:32632").to_crs(4326).to_file(
+        scene.folder / "part.geojson"
+    )
+    common = ["adapt", "--imagery", scene.imagery, "--labels", scene.labels]
+    said = landmeta(*common, "--region", scene.folder / "part.geojson", "--out", tmp_path / "part")
+    assert said.code == 0, said.err
+    with rasterio.open(tmp_path / "part" / "landcover.tif") as cover:
+        inside = cover.read(1) != cover.nodata
+    rows, cols = np.indices(inside.shape)
+    assert inside[rows + cols < 37].all()
+    assert not inside[rows + cols > 41].any()
 
 
 def test_the_summary_sets_our_accuracy_beside_the_forest(

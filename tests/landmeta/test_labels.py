@@ -499,6 +499,16 @@ def test_patches_spread_far_are_outlined_by_boxes(tmp_path: Path, monkeypatch: p
     assert labels.footprints.geometry.tolist() == [area(0, 0, 2, 3), area(39, 48, 1, 2)]
 
 
+def test_speckle_of_very_many_patches_is_outlined_by_boxes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta._labels.pixels._MOST_OUTLINES", 2)
+    codes = np.zeros((40, 50), np.uint8)
+    codes[[0, 1, 9, 20], [0, 1, 9, 20]] = 1, 1, 2, 2
+    labels = read_labels(raster(tmp_path / "a.tif", codes), scene())
+    assert labels.footprints.geometry.tolist()[0] == area(0, 0, 2, 2)
+
+
 def test_a_million_labelled_pixels_are_read_in_seconds(tmp_path: Path) -> None:
     codes = (np.indices((1000, 1000)).sum(axis=0) // 100 % 3 + 1).astype(np.uint8)
     labels = read_labels(raster(tmp_path / "a.tif", codes), scene(1000, 1000))

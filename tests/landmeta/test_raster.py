@@ -465,6 +465,17 @@ def test_a_truncated_tiff_is_refused_when_opened(
     assert "truncated" in message
 
 
+def test_a_truncated_tiff_is_refused_even_where_its_first_and_last_blocks_are_whole(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.tif", reflectances(1, 256) * 0, names=["B2"], SPARSE_OK=True, **BLOCKS)
+    with rasterio.open(file, "r+") as out:
+        for corner in (0, 192, 64, 128):  # in this order they stand in the file
+            part = rasterio.windows.Window(corner, corner, 64, 64)
+            out.write(reflectances(1, 64, seed=corner), window=part)
+    content = file.read_bytes()
+    file.write_bytes(content[:-2000])
+    assert "block 2, 2" in str(error_of([file]))
+
+
 def test_a_tiff_with_a_damaged_block_is_an_error_of_its_name_when_read(tmp_path: Path) -> None:
     file = write(tmp_path / "a.tif", reflectances(1, 256), names=["B2"], **BLOCKS)
     content = bytearray(file.read_bytes())
@@ -533,8 +544,10 @@ def test_clipping_keeps_the_pixel_grid_and_the_pixels(wide: Imagery) -> None:
     np.testing.assert_array_equal(part.read(0, 0, 10, 11), wide.read(20, 10, 10, 11))
 
 
-def test_bounds_on_pixel_edges_take_in_no_further_pixel(wide: Imagery) -> None:
-    assert wide.clip((WEST + 100, NORTH - 300, WEST + 200, NORTH - 200), UTM).shape == (10, 10)
+@pytest.mark.parametrize("rounding", [0.0, 0.0005])
+def test_bounds_on_pixel_edges_take_in_no_further_pixel(wide: Imagery, rounding: float) -> None:
+    bounds = (WEST + 100 - rounding, NORTH - 300 - rounding, WEST + 200 + rounding, NORTH - 200 + rounding)
+    assert wide.clip(bounds, UTM).shape == (10, 10)
 
 
 def test_clipped_imagery_still_gives_its_surroundings_as_context(wide: Imagery) -> None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from landmeta.adaptation import adapt_region
+from landmeta.checkpoints import load_ensemble, load_start, save_ensemble, save_start, starter_path
+from landmeta.errors import CheckpointError
+from landmeta.prediction import predict
+from landmeta.start import Start
+
+
+def test_a_start_survives_the_file_up_to_half_precision(tmp_path):
+    start = Start((4, 4, 4, 4), generator=torch.Generator().manual_seed(0))
+    save_start(start, tmp_path / "s.safetensors", {"steps": 3})
+    loaded, header = load_start(tmp_path / "s.safetensors")
+    assert header["training"] == {"steps": 3}
+    for name, tensor in start.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
+    assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+def test_the_shipped_starter_is_small_and_says_what_it_was_trained_on():
+    assert starter_path().stat().st_size < 20e6
+    assert set(load_start()[1]["training"]["trained_on"]) == {"hls_worldcover", "eurosat_rgb", "simulated"}
+
+
+def test_a_saved_ensemble_makes_the_same_map(stripes, tmp_path):
+    ensemble = adapt_region(*stripes[:2]).ensemble
+    save_ensemble(ensemble, tmp_path)
+    again = load_ensemble(tmp_path)
+    assert (predict(again, stripes[0]).codes == predict(ensemble, stripes[0]).codes).all()
+    assert json.loads((tmp_path / "model.json").read_text())["bands"]["names"] == ["B02", "B03", "B04", "B08"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors at all", pickle.dumps({"weight": 1})])
+def test_what_is_not_safetensors_is_refused(tmp_path, content):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_start(path)
+
+
+def test_a_truncated_starter_is_refused(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(starter_path().read_bytes()[:100_000])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_start(path)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from landmeta.adaptation import Adapted, adapt_region
+from landmeta.prediction import plan_blocks, predict
+from landmeta.raster import imagery_of_array
+
+
+@pytest.fixture(scope="module")
+def adapted(stripes) -> Adapted:
+    return adapt_region(stripes[0], stripes[1])
+
+
+@given(rows=st.integers(1, 70), cols=st.integers(1, 70), block=st.sampled_from([8, 16, 24, 64]))
+@settings(max_examples=60, deadline=None)
+def test_blocks_cover_every_pixel_exactly_once_and_windows_are_aligned(rows, cols, block):
+    imagery = imagery_of_array(np.zeros((1, rows, cols), np.float32), ("B02",))
+    seen = np.zeros((rows, cols), int)
+    for b in plan_blocks(imagery, align=8, context=16, block=block):
+        seen[b.row : b.row + b.height, b.col : b.col + b.width] += 1
+        assert b.read_height % 8 == b.read_width % 8 == b.read_row % 8 == b.read_col % 8 == 0
+        assert b.read_row + 16 <= b.row
+        assert b.read_row + b.read_height >= b.row + b.height + 16
+    assert (seen == 1).all()
+
+
+def test_the_map_finds_the_classes_on_the_imagery_s_own_grid(stripes, adapted):
+    imagery, _, truth = stripes
+    class_map = predict(adapted.ensemble, imagery)
+    valid = class_map.codes != 255
+    assert class_map.codes.shape == truth.shape
+    assert (class_map.codes == truth)[valid].mean() > 0.93
+
+
+def test_exactly_the_pixels_without_data_are_nodata_in_every_layer(stripes, adapted):
+    class_map = predict(adapted.ensemble, stripes[0])
+    missing = np.zeros(class_map.codes.shape, bool)
+    missing[:10, :12] = True
+    np.testing.assert_array_equal(class_map.codes == 255, missing)
+    np.testing.assert_array_equal(class_map.confidence == 65535, missing)
+    np.testing.assert_array_equal((class_map.probabilities == 65535).all(axis=0), missing)
+
+
+def test_probabilities_sum_to_one_and_confidence_is_the_winner_s(stripes, adapted):
+    class_map = predict(adapted.ensemble, stripes[0])
+    valid = class_map.codes != 255
+    shares = class_map.probabilities[:, valid].astype(int)
+    assert abs(shares.sum(axis=0) - 10_000).max() <= 2
+    np.testing.assert_array_equal(shares.max(axis=0), class_map.confidence[valid])
+
+
+def test_the_map_has_no_seams_whatever_the_blocks(stripes, adapted):
+    whole, blocks = (predict(adapted.ensemble, stripes[0], block=b) for b in (512, 64))
+    difference = whole.probabilities.astype(int) - blocks.probabilities.astype(int)
+    assert abs(difference).max() <= 2
+
+
+def test_a_map_of_a_part_equals_that_part_of_the_whole_map(stripes, adapted):
+    from dataclasses import replace
+
+    from odc.geo.geobox import GeoBox
+
+    imagery = stripes[0]
+    part = replace(imagery, grid=GeoBox((60, 50), imagery.grid.transform, None), origin=(37, 21))
+    whole, piece = predict(adapted.ensemble, imagery), predict(adapted.ensemble, part)
+    difference = whole.probabilities[:, 37:97, 21:71].astype(int) - piece.probabilities.astype(int)
+    assert abs(difference).max() <= 2
+
+
+def test_logits_of_a_window_equal_the_heads_on_its_feature_vectors(stripes, adapted):
+    """Projecting each depth before upsampling is the same linear map as heads on dense features."""
+    from landmeta.features import dense_features, feature_maps
+    from landmeta.norms import FrozenMoments
+
+    ensemble = adapted.ensemble
+    window = torch.from_numpy(stripes[0].read(40, 40, 64, 64))
+    maps = feature_maps(ensemble.network, window[None], FrozenMoments(ensemble.moments))
+    vectors = dense_features(maps)[0].flatten(1).T
+    expected = ensemble.heads(vectors).T.reshape(2, 64, 64)
+    torch.testing.assert_close(ensemble.logits(window, ensemble.prepare()), expected, rtol=1e-3, atol=1e-3)
