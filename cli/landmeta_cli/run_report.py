@@ -13,10 +13,9 @@ from landmeta_cli.provenance import version
 from landmeta_maps.areas import class_areas_ha
 
 if TYPE_CHECKING:
-    from landmeta.labels import Labels
-
     from landmeta.assessment import Holdout
     from landmeta.classmap import ClassMap
+    from landmeta.labels import Labels
 
 SCHEMA = 1
 _CLEAR = 0.01  # a smaller lead of the forest is no reason to distrust the map
