@@ -214,7 +214,7 @@ def _check(tasks: Sequence[str] | None, seeds: int) -> tuple[str, ...]:
     unknown = [task for task in tasks or () if task not in TASKS]
     if unknown:
         msg = f"unknown acceptance task {unknown[0]!r}"
-        raise DataError(msg, hint=f"--tasks takes {', '.join(TASKS)}")
+        raise DataError(msg, hint=f"--task takes {', '.join(TASKS)}")
     return TASKS if tasks is None else tuple(tasks)
 
 
