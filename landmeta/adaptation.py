@@ -19,7 +19,7 @@ from torch import Tensor
 from landmeta.checkpoints import load_start
 from landmeta.ensemble import Ensemble, fill_nodata
 from landmeta.errors import CheckpointError
-from landmeta.features import Standardization, spectral_maps
+from landmeta.features import Standardization
 from landmeta.heads import Heads
 from landmeta.labels import Labels
 from landmeta.networks import ResNet12
@@ -32,7 +32,7 @@ from landmeta.sampling import (
     group_tiles,
     label_windows,
     region_sample,
-    sample_maps,
+    sample_features,
     thin,
 )
 from landmeta.splits import group_folds
@@ -133,11 +133,14 @@ class Region:
         pooled = PooledMoments()
         with torch.inference_mode():
             images = fill_nodata(self.blocks, self.fill)
-            maps = [spectral_maps(images), *self.network.features(images, pooled)]
+            depths = self.network.features(images, pooled)
             side = torch.arange(images.shape[2] * images.shape[3])[:: max(1, images.shape[2] // 16)]
             rows, cols = side // images.shape[3], side % images.shape[3]
             valid = self.blocks.isfinite().all(dim=1)
-            vectors = [sample_maps([m[i : i + 1] for m in maps], rows, cols) for i in range(len(images))]
+            vectors = [
+                sample_features(images[i : i + 1], [d[i : i + 1] for d in depths], rows, cols)
+                for i in range(len(images))
+            ]
             keep = torch.cat([valid[i, rows, cols] for i in range(len(images))])
         return pooled.measured, torch.cat(vectors)[keep]
 
@@ -150,8 +153,8 @@ class Region:
             for i, window in enumerate(self.windows):
                 tell("features", i, len(self.windows))
                 image = fill_nodata(window.image[None], self.fill)
-                maps = [spectral_maps(image), *self.network.features(image, normalize)]
-                labelled.append(sample_maps(maps, window.rows, window.cols))
+                depths = self.network.features(image, normalize)
+                labelled.append(sample_features(image, depths, window.rows, window.cols))
         vectors = torch.cat(labelled)
         return moments, sample, vectors[torch.argsort(order)]
 

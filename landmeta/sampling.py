@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landmeta.features import spectral_maps
 from landmeta.labels import Labels
 from landmeta.networks import ALIGN, CONTEXT, STRIDES
 from landmeta.raster import Imagery
@@ -132,6 +133,18 @@ def sample_maps(
         v, u = ((at + 0.5) / stride - shift for at in (rows, cols))
         groups.append(_bilinear(values[0], v, u))
     return torch.cat(groups, dim=1)
+
+
+def sample_features(
+    image: Float[Tensor, "1 band y x"],
+    depths: Sequence[Tensor],
+    rows: Int[Tensor, " sample"],
+    cols: Int[Tensor, " sample"],
+) -> Float[Tensor, "sample feature"]:
+    """`sample_maps` with the spectral group computed at the asked pixels alone, not over the window."""
+    spectral = spectral_maps(image[:, :, rows, cols][..., None])[0, :, :, 0].T
+    nothing = image.new_zeros(1, 0, *image.shape[2:])
+    return torch.cat([spectral, sample_maps([nothing, *depths], rows, cols)], dim=1)
 
 
 def _bilinear(values: Float[Tensor, "channel v u"], v: Tensor, u: Tensor) -> Float[Tensor, "sample channel"]:

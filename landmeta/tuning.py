@@ -19,7 +19,7 @@ from landmeta.start import Start, balanced_cross_entropy
 TUNED_BLOCKS = {"standard": 3, "full": 0}
 """First block that an effort tunes; the blocks before it are computed once."""
 
-_STEPS = {"standard": 12, "full": 20}
+_STEPS = {"standard": 9, "full": 20}
 _RATE = 3e-4
 
 
