@@ -39,10 +39,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, normalize: Normalize = own_moments) -> Tensor:
         """(n, channel_in, y, x) -> (n, channel, y, x)."""
-        y = F.leaky_relu(normalize(self.norm1, self.conv1(x)), _SLOPE)
-        y = F.leaky_relu(normalize(self.norm2, self.conv2(y)), _SLOPE)
+        y = F.leaky_relu(normalize(self.norm1, self.conv1(x)), _SLOPE, inplace=True)
+        y = F.leaky_relu(normalize(self.norm2, self.conv2(y)), _SLOPE, inplace=True)
         y = normalize(self.norm3, self.conv3(y))
-        return F.leaky_relu(y + normalize(self.norm_shortcut, self.shortcut(x)), _SLOPE)
+        return F.leaky_relu(y + normalize(self.norm_shortcut, self.shortcut(x)), _SLOPE, inplace=True)
 
 
 class ResNet12(nn.Module):
