@@ -99,9 +99,7 @@ class ResNet12(nn.Module):
         outputs: list[Tensor] = []
         x = images
         for i, block in enumerate(self._blocks()):
-            if i > 0:
-                x = F.max_pool2d(x, 2, 2, padding=1 if i == 3 else 0)
-            x = block(x, normalize)
+            x = block(pool_before(x, i), normalize)
             outputs.append(x)
         return outputs
 
@@ -118,6 +116,11 @@ class ResNet12(nn.Module):
             state[name] = state[name][:, list(indices)]
         subset.load_state_dict(state)
         return subset.requires_grad_(False)
+
+
+def pool_before(x: Float[Tensor, "n channel y x"], block: int) -> Float[Tensor, "n channel v u"]:
+    """The max pool before a block (0 to 3): none before the first, padded before the last."""
+    return F.max_pool2d(x, 2, 2, padding=1 if block == 3 else 0) if block else x
 
 
 def upsample(maps: Float[Tensor, "n channel v u"], stride: int) -> Float[Tensor, "n channel y x"]:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from landmeta.ensemble import fill_nodata
-from landmeta.networks import Block, ResNet12
+from landmeta.networks import Block, ResNet12, pool_before
 from landmeta.norms import FrozenMoments, Moments
 from landmeta.sampling import Window, sample_maps
 from landmeta.start import Start, balanced_cross_entropy
@@ -69,10 +68,6 @@ def tune_blocks(
     return tuned.requires_grad_(False)
 
 
-def _pool(x: Tensor, block: int) -> Tensor:
-    return F.max_pool2d(x, 2, 2, padding=1 if block == 3 else 0) if block else x
-
-
 def _input_of_block(
     network: ResNet12, window: Window, fill: Tensor, first: int, normalize: FrozenMoments
 ) -> Tensor:
@@ -81,14 +76,14 @@ def _input_of_block(
     if first == 0:
         return image
     with torch.no_grad():
-        return _pool(network.features(image, normalize)[first - 1], first)
+        return pool_before(network.features(image, normalize)[first - 1], first)
 
 
 def _vectors(tail: list[Block], x: Tensor, fixed: Tensor, window: Window, normalize: FrozenMoments) -> Tensor:
     """Feature vectors of a window's labelled pixels: tuned depths anew, the others as they were."""
     first, depths = 4 - len(tail), []
     for i, block in enumerate(tail):
-        x = block(x if i == 0 else _pool(x, first + i), normalize)
+        x = block(x if i == 0 else pool_before(x, first + i), normalize)
         depths.append(x)
     width = sum(d.shape[1] for d in depths)
     blank = [fixed.new_zeros(1, 0, 2, 2)] * (4 - len(depths))
