@@ -18,7 +18,7 @@ from landmeta.assessment import balanced_accuracy
 from landmeta.checkpoints import load_start
 from landmeta.metatraining import Episode, draw_pixels, episode_logits
 from landmeta.start import Start
-from landmeta_catalog.archives import HLS_BANDS, Chip, hls_chips
+from landmeta_catalog.archives.chips import HLS_BANDS, Chip, hls_chips
 
 
 def halves(chip: Chip) -> tuple[np.ndarray, np.ndarray, list[int]]:

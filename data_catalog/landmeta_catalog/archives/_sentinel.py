@@ -1,0 +1,183 @@
+"""What SEN12MS and DFC2020 share: names of files, 13 bands of Sentinel-2 and 2 of Sentinel-1, siblings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landmeta.bands import RADAR, SENTINEL2
+from landmeta.errors import DataError
+from landmeta_catalog.archives._files import read_header, read_image, require, same_place
+from landmeta_catalog.archives.base import CROPS, Broken, Crop, Patch, Place
+from landmeta_catalog.tiles import ArraySpec
+
+PATCH_SIDE = 256
+"""Pixels a side of a published patch of 10 m."""
+NO_BACKSCATTER = -32768
+"""Stored code of a Sentinel-1 pixel that is NaN in the archive."""
+SENSORS = ("s2", "s1")
+_NAME = re.compile(
+    r"(?P<roi>ROIs(?P<seed>\d{4})_(?P<season>[a-z]+))_(?P<kind>[a-z0-9]+)_(?P<scene>\w+)_(?P<patch>p\d+)\.tiff?",
+    re.IGNORECASE,
+)
+
+
+def specs(sensors: Sequence[str], crop: Crop) -> tuple[ArraySpec, ...]:
+    """Arrays stored for a tile: the sensors asked for, then the labels."""
+    side = PATCH_SIDE if crop == "whole" else PATCH_SIDE // 2
+    known = {
+        "s2": ArraySpec("s2", SENTINEL2, "uint16", 1e-4, 0.0, 0, side),
+        "s1": ArraySpec("s1", RADAR, "int16", 0.01, 0.0, NO_BACKSCATTER, side),
+    }
+    return *(known[s] for s in sensors), ArraySpec("labels", ("labels",), "uint8", 1.0, 0.0, 0, side)
+
+
+def check_options(sensors: Sequence[str], crop: str, majority: str) -> None:
+    """Raise ValueError for an option that has no such choice."""
+    if not sensors or len(set(sensors)) != len(sensors) or not set(sensors) <= set(SENSORS):
+        msg = f"sensors must be some of {', '.join(SENSORS)}, found {', '.join(sensors) or 'none'}"
+        raise ValueError(msg)
+    if crop not in CROPS:
+        msg = f"crop must be one of {', '.join(CROPS)}, found {crop!r}"
+        raise ValueError(msg)
+    if majority not in ("published", "simplified"):
+        msg = f"majority must be published or simplified, found {majority!r}"
+        raise ValueError(msg)
+
+
+def season_folders(root: Path, seeds: Sequence[str]) -> list[Path]:
+    """Folders `ROIs<seed>_<season>` in `root`, or `root` itself where it is one.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not root.is_dir():
+        msg = f"{root} is no folder"
+        raise DataError(msg, "give the folder that holds the folders ROIs...")
+    pattern = re.compile(rf"ROIs({'|'.join(seeds)})_[a-z]+")
+    inside = [root] if pattern.fullmatch(root.name) else sorted(root.iterdir())
+    found = [path for path in inside if pattern.fullmatch(path.name) and path.is_dir()]
+    if not found:
+        msg = f"{root} holds no folder named ROIs{seeds[0]}_<season>"
+        raise DataError(msg, "give the folder that holds the folders ROIs... as published")
+    return found
+
+
+def group_files(folders: Sequence[Path], kinds: Sequence[str]) -> tuple[list[Patch], list[Broken]]:
+    """Patches that have a file of every kind, and what lacks one, occurs twice or has another name.
+
+    Patches are named by their files, `ROIs<seed>_<season>_<kind>_<scene>_<patch>.tif`: the contest's
+    validation folder is called otherwise than its files.
+
+    Raises:
+        DataError: no file of one of the kinds at all.
+    """
+    groups: dict[tuple[str, str, str], dict[str, Path]] = defaultdict(dict)
+    broken: list[Broken] = []
+    for kind, path in _files(folders, kinds):
+        name = _NAME.fullmatch(path.name)
+        if name is None or name["kind"].lower() != kind:
+            reason = f"the name is not of the form {path.parent.parent.name}_{kind}_<scene>_p<number>.tif"
+            broken.append(Broken(path.stem, "", "", path, reason))
+            continue
+        key = (name["scene"], name["season"].lower(), name["patch"].lower())
+        if kind in groups[key]:
+            reason = f"patch {key[2]} occurs twice, already as {_relative(groups[key][kind], path)}"
+            broken.append(Broken(key[2], key[0], key[1], path, reason))
+        else:
+            groups[key][kind] = path
+    _require_kinds(groups, kinds, folders)
+    patches: list[Patch] = []
+    for (region, season, patch), files in sorted(groups.items()):
+        missing = [kind for kind in kinds if kind not in files]
+        if missing:
+            reason = f"patch {patch} has no {' and no '.join(missing)} file beside it"
+            broken.append(Broken(patch, region, season, next(iter(files.values())), reason))
+        else:
+            patches.append(Patch(region, season, patch, files))
+    return patches, broken
+
+
+def _files(folders: Sequence[Path], kinds: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """TIFFs by name in the folders `<kind>_<scene>` of each season folder."""
+    for season in folders:
+        for folder in sorted(season.iterdir()):
+            kind = folder.name.partition("_")[0].lower()
+            if kind in kinds and folder.is_dir():
+                for name in sorted(os.listdir(folder)):  # noqa: PTH208, half a million of Path.iterdir's paths
+                    if name.lower().endswith((".tif", ".tiff")) and not name.startswith("."):
+                        yield kind, folder / name
+
+
+def _relative(path: Path, other: Path) -> str:
+    return path.name if path.parent == other.parent else f"{path.parent.name}/{path.name}"
+
+
+def _require_kinds(
+    groups: Mapping[tuple[str, str, str], Mapping[str, Path]], kinds: Sequence[str], folders: Sequence[Path]
+) -> None:
+    absent = [kind for kind in kinds if not any(kind in files for files in groups.values())]
+    if absent:
+        msg = f"{folders[0].parent} holds no {' and no '.join(absent)} files at all"
+        hint = f"sensors={','.join(s for s in SENSORS if s not in absent)} does without"
+        raise DataError(msg, hint if set(absent) < set(SENSORS) else "give the archive as published")
+
+
+def locate(patch: Patch, bands: Mapping[str, int]) -> Place | None:
+    """Place of a patch after checking the headers of its files; `bands` is the band count by kind.
+
+    Raises:
+        DataError: a header cannot be read or has the wrong bands, or the files lie on different grids.
+    """
+    places: dict[Path, Place | None] = {}
+    for kind, count in bands.items():
+        header = read_header(patch.files[kind])
+        require(header, patch.files[kind], bands=count, side=PATCH_SIDE)
+        places[patch.files[kind]] = header.place
+    return same_place(places)
+
+
+def read_sensors(patch: Patch, sensors: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Sentinel-2 as published (uint16) and Sentinel-1 as dB x 100 (int16), each (band, y, x).
+
+    Raises:
+        DataError: names the file that is truncated, of other size, or has impossible numbers.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for sensor in sensors:
+        path = patch.files[sensor]
+        bands = len(SENTINEL2) if sensor == "s2" else len(RADAR)
+        values = read_image(path, bands=bands, side=PATCH_SIDE)
+        arrays[sensor] = _optical(values, path) if sensor == "s2" else encode_decibels(values, path)
+    return arrays
+
+
+def _optical(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint16]:
+    if values.dtype == np.uint16:
+        return values
+    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        msg = (
+            f"{path} holds {values.dtype} {values.min():g} to {values.max():g}, expected reflectance x 10000"
+        )
+        raise DataError(msg, "give the archive as published, without rescaling")
+    return values.astype(np.uint16)
+
+
+def encode_decibels(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int16]:
+    """Backscatter in dB as int16, dB x 100; NaN and infinity become `NO_BACKSCATTER`.
+
+    Raises:
+        DataError: the values are no floats.
+    """
+    if values.dtype.kind != "f":
+        msg = f"{path} holds {values.dtype}, expected backscatter in dB as float32"
+        raise DataError(msg, "give the archive as published, without rescaling")
+    scaled = np.rint(np.where(np.isfinite(values), values, 0) * np.float32(100)).clip(-32767, 32767)
+    return np.where(np.isfinite(values), scaled, NO_BACKSCATTER).astype(np.int16)
