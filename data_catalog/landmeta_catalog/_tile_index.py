@@ -1,0 +1,193 @@
+"""The tile index as Parquet: one part a shard while a dataset is made, then one sorted GeoParquet file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from landmeta.errors import DataError
+from landmeta_catalog._atomic import replacing
+from landmeta_catalog.tiles import INDEX_COLUMNS, INDEX_DEFAULTS, OK
+
+ROW_GROUP = 8192
+"""Rows that are read together: a region of SEN12MS has about 3,000."""
+
+_REPEATED = pa.dictionary(pa.int32(), pa.string())
+_TYPES: dict[str, pa.DataType] = {
+    "dataset": _REPEATED,
+    "region": _REPEATED,
+    "season": _REPEATED,
+    "quadrant": _REPEATED,
+    "class_code": pa.int16(),
+    "class_name": _REPEATED,
+    "class_fractions": pa.list_(pa.float32()),
+    "valid_fraction": pa.float32(),
+    "crs": _REPEATED,
+    "x": pa.float64(),
+    "y": pa.float64(),
+    "pixel": pa.float64(),
+    "side": pa.int16(),
+    "geometry": pa.binary(),
+    "slot": pa.int64(),
+    "status": _REPEATED,
+}
+SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in INDEX_COLUMNS])
+
+_GEO = {
+    "version": "1.1.0",
+    "primary_column": "geometry",
+    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
+}
+"""GeoParquet: without a CRS entry the geometry is in longitude and latitude of WGS 84 (OGC:CRS84)."""
+
+_CELL = ["dataset", "region", "season"]
+_UNREADABLE = "run the same landmeta ingest command again"
+
+
+def write_part(path: Path, rows: pd.DataFrame) -> None:
+    """Write rows of the index; columns that are absent hold what stands for "not known".
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    table = to_table(rows)
+    with replacing(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def to_table(rows: pd.DataFrame) -> pa.Table:
+    """Rows in the columns and types of the index; `geometry` may hold shapely shapes, WKB or None."""
+    columns = []
+    for field in SCHEMA:
+        if field.name not in rows:
+            values: object = [_default(field.name)] * len(rows)
+        elif field.name == "geometry":
+            values = [_wkb(shape) for shape in rows["geometry"]]
+        else:
+            values = rows[field.name]
+        columns.append(pa.array(values, pa.string() if field.type == _REPEATED else field.type))
+    plain = pa.schema([(f.name, pa.string() if f.type == _REPEATED else f.type) for f in SCHEMA])
+    return pa.table(columns, schema=plain).cast(SCHEMA)
+
+
+def _default(name: str) -> object:
+    value = INDEX_DEFAULTS[name]
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _wkb(shape: object) -> bytes | None:
+    if shape is None or isinstance(shape, bytes):
+        return shape
+    return None if pd.isna(shape) else bytes(shapely.to_wkb(shape))  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """The rows of one dataset, region and season, and the parts that hold some of them."""
+
+    key: tuple[str, str, str]
+    parts: tuple[Path, ...]
+
+
+def merge_parts(index: Path, parts: Sequence[Path]) -> None:
+    """Write all rows of `parts` to the file `index`, sorted by dataset, region, season and slot.
+
+    One region-season is in memory at a time, so that a file of any number of rows can be written.
+
+    Raises:
+        DataError: a part is damaged.
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    schema = SCHEMA.with_metadata({"geo": json.dumps(_GEO)})
+    with replacing(index) as target, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for table in _regrouped(_read_cell(cell) for cell in _cells(parts)):
+            writer.write_table(table.cast(schema), row_group_size=ROW_GROUP)
+
+
+def _cells(parts: Sequence[Path]) -> list[_Cell]:
+    holders: dict[tuple[str, str, str], list[Path]] = {}
+    for path in parts:
+        keys = _read(path, _CELL).group_by(_CELL).aggregate([]).to_pylist()
+        for key in keys:
+            holders.setdefault((key["dataset"], key["region"], key["season"]), []).append(path)
+    return [_Cell(key, tuple(paths)) for key, paths in sorted(holders.items())]
+
+
+def _read_cell(cell: _Cell) -> pa.Table:
+    wanted = pa.compute.scalar(True)
+    for name, value in zip(_CELL, cell.key, strict=True):
+        wanted = wanted & (pc.field(name) == value)
+    rows = pa.concat_tables([_read(path).filter(wanted) for path in cell.parts]).unify_dictionaries()
+    # A quarantined tile has no slot: it comes last, by name.
+    quarantined = pc.less(rows["slot"], 0)
+    return (
+        rows.append_column("last", quarantined)
+        .sort_by([("last", "ascending"), ("slot", "ascending"), ("id", "ascending")])
+        .drop_columns("last")
+    )
+
+
+def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Neighbouring small tables joined until they fill a row group."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(t.num_rows for t in waiting) >= ROW_GROUP:
+            yield pa.concat_tables(waiting).unify_dictionaries()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).unify_dictionaries()
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns) if columns else None, schema=SCHEMA)
+    except (OSError, pa.ArrowException) as error:
+        msg = f"the index part {path} is damaged"
+        raise DataError(msg, f"delete it, then {_UNREADABLE}") from error
+
+
+def read_rows(
+    index: Path, where: Mapping[str, str | None], columns: Sequence[str] | None, *, quarantined: bool
+) -> pd.DataFrame:
+    """Rows of the index whose columns equal the values that are not None; only their row groups are read.
+
+    Raises:
+        DataError: the index is absent or damaged, or `columns` names one that it lacks.
+    """
+    unknown = [name for name in columns or () if name not in INDEX_COLUMNS]
+    if unknown:
+        msg = f"the tile index has no column {', '.join(unknown)}"
+        raise DataError(msg, f"its columns are {', '.join(INDEX_COLUMNS)}")
+    wanted = None if quarantined else pc.field("status") == OK
+    for name, value in where.items():
+        if value is not None:
+            clause = pc.field(name) == value
+            wanted = clause if wanted is None else wanted & clause
+    chosen = list(columns) if columns is not None else [c for c in INDEX_COLUMNS if c != "geometry"]
+    try:
+        table = pq.read_table(index, columns=chosen, filters=wanted)
+    except (OSError, pa.ArrowException) as error:
+        msg = f"the tile index {index} cannot be read"
+        raise DataError(msg, _UNREADABLE) from error
+    return _frame(table)
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    if "geometry" not in frame:
+        return frame
+    import geopandas  # late: most readers of the index need no shapes
+
+    shapes = shapely.from_wkb(np.asarray(frame["geometry"], dtype=object))
+    shaped: pd.DataFrame = geopandas.GeoDataFrame(frame.assign(geometry=shapes), crs="OGC:CRS84")
+    return shaped
