@@ -103,7 +103,7 @@ def adapt_region(
     tell, rng, begun = progress or _silent, np.random.default_rng(seed), time.perf_counter()
     start, _ = load_start(checkpoint)
     network = _network_for(start, imagery)
-    fill, blocks = region_sample(imagery, rng)
+    fill, blocks = region_sample(imagery, rng, labels)
     samples = thin(labels, SUPPORT_LIMIT, rng)
     target = _targets(labels, samples)
     windows = label_windows(imagery, labels.rows[samples], labels.cols[samples])

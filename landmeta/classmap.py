@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from landmeta.legend import Legend
+from landmeta.legend import NODATA, Legend
 
 PROBABILITY_SCALE = 1e-4
 """Probability of one count in `ClassMap.probabilities` and `ClassMap.confidence`."""
@@ -41,6 +41,31 @@ class ClassMap:
             if found.shape != shape or found.dtype != dtype:
                 msg = f"{name} is {found.dtype} {found.shape}, expected {np.dtype(dtype)} {shape}"
                 raise ValueError(msg)
+
+    @property
+    def block(self) -> MapBlock:
+        """The whole map as one block."""
+        return MapBlock(0, 0, self.codes, self.probabilities, self.confidence)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MapBlock:
+    """A rectangle of a map from pixel (`row`, `col`) of the map's grid on; arrays as in `ClassMap`."""
+
+    row: int
+    col: int
+    codes: np.ndarray
+    probabilities: np.ndarray
+    confidence: np.ndarray
+
+    def within(self, inside: np.ndarray) -> MapBlock:
+        """The block with nodata wherever `inside`, bool (y, x), is False."""
+        return replace(
+            self,
+            codes=np.where(inside, self.codes, np.uint8(NODATA)),
+            probabilities=np.where(inside, self.probabilities, np.uint16(PROBABILITY_NODATA)),
+            confidence=np.where(inside, self.confidence, np.uint16(PROBABILITY_NODATA)),
+        )
 
 
 def encode_probability(values: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from landmeta.classmap import PROBABILITY_NODATA, PROBABILITY_SCALE
 from landmeta.classmap import ClassMap as ClassMap
+from landmeta.classmap import MapBlock as MapBlock
 from landmeta.legend import NODATA, Legend
 from landmeta.raster import Imagery
 from landmeta.sampling import lead
@@ -92,43 +93,59 @@ def _spans(
 
 
 def predict(
-    ensemble: MappingModel,
+    model: MappingModel,
     imagery: Imagery,
     *,
     progress: Callable[[str, int, int], None] | None = None,
     block: int = _BLOCK,
 ) -> ClassMap:
-    """Map the imagery: class codes, class probabilities and the winner's probability of every pixel.
-
-    A pixel is nodata where any band is. Memory for the model's work is bounded by the block; the result
-    holds 2 bytes a class and pixel.
+    """Map the imagery in memory: 3 bytes a pixel and 2 more a class. `map_blocks` needs no more than a block.
 
     Raises:
         ImageryError: A file is gone or damaged.
     """
-    classes, shape = len(ensemble.legend), imagery.shape
+    classes, shape = len(model.legend), imagery.shape
     codes = np.full(shape, NODATA, dtype=np.uint8)
     shares = np.full((classes, *shape), PROBABILITY_NODATA, dtype=np.uint16)
     confidence = np.full(shape, PROBABILITY_NODATA, dtype=np.uint16)
-    state = ensemble.prepare()
-    blocks = plan_blocks(
-        imagery, align=ensemble.align * ensemble.stride, context=ensemble.context, block=block
-    )
-    for done, window in enumerate(blocks):
+    for part in map_blocks(model, imagery, progress=progress, block=block):
+        rows, cols = part.codes.shape
+        place = np.s_[part.row : part.row + rows, part.col : part.col + cols]
+        codes[place], confidence[place] = part.codes, part.confidence
+        shares[(slice(None), *place)] = part.probabilities
+    return ClassMap(codes, shares, confidence, imagery.grid, model.legend)
+
+
+def map_blocks(
+    model: MappingModel,
+    imagery: Imagery,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    block: int = _BLOCK,
+) -> Iterator[MapBlock]:
+    """Map the imagery block by block: class codes, class probabilities and the winner's probability.
+
+    A pixel is nodata where any band is; blocks of nodata alone are left out. Memory is bounded by the block,
+    whatever the size of the raster.
+
+    Raises:
+        ImageryError: A file is gone or damaged.
+    """
+    state = model.prepare()
+    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
+    codes = np.array(model.legend.codes, dtype=np.uint8)
+    for done, window in enumerate(windows):
         if progress is not None:
-            progress("map", done, len(blocks))
-        place = np.s_[window.row : window.row + window.height, window.col : window.col + window.width]
-        probability, valid = _block_probabilities(ensemble, state, imagery, window)
-        if not valid.any():
-            continue
-        scaled = np.rint(probability / PROBABILITY_SCALE).astype(np.uint16)
-        winner = probability.argmax(axis=0)
-        codes[place] = np.where(valid, np.array(ensemble.legend.codes, dtype=np.uint8)[winner], NODATA)
-        shares[(slice(None), *place)] = np.where(valid, scaled, PROBABILITY_NODATA)
-        confidence[place] = np.where(valid, scaled.max(axis=0), PROBABILITY_NODATA)
+            progress("map", done, len(windows))
+        probability, valid = _block_probabilities(model, state, imagery, window)
+        if valid.any():
+            counts = np.rint(probability / PROBABILITY_SCALE).astype(np.uint16)
+            found = MapBlock(
+                window.row, window.col, codes[probability.argmax(axis=0)], counts, counts.max(axis=0)
+            )
+            yield found.within(valid)
     if progress is not None:
-        progress("map", len(blocks), len(blocks))
-    return ClassMap(codes, shares, confidence, imagery.grid, ensemble.legend)
+        progress("map", len(windows), len(windows))
 
 
 def _block_probabilities(

@@ -58,12 +58,12 @@ def label_windows(
 
 
 def region_sample(
-    imagery: Imagery, rng: np.random.Generator
+    imagery: Imagery, rng: np.random.Generator, labels: Labels | None = None
 ) -> tuple[Float[Tensor, " band"], Float[Tensor, "n band y x"]]:
     """Mean reflectance of the region (to fill nodata) and unlabelled blocks spread over it.
 
     Blocks are drawn without regard to labels: moments of class-balanced support would misstate an
-    imbalanced region.
+    imbalanced region. Only where none drawn is half full of data are they those around labelled pixels.
     """
     corners = _corners(imagery.shape)
     chosen = [corners[i] for i in sorted(rng.permutation(len(corners))[: 4 * _BLOCKS])]
@@ -76,7 +76,8 @@ def region_sample(
         if len(blocks) == _BLOCKS:
             break
     if not blocks:
-        blocks = [imagery.read(row, col, height, width) for row, col in chosen[:_BLOCKS]]
+        around = chosen if labels is None else _label_corners(labels, height, width)
+        blocks = [imagery.read(row, col, height, width) for row, col in around[:_BLOCKS]]
     stack = np.stack(blocks)
     fill = np.nan_to_num(np.nanmean(np.where(np.isfinite(stack), stack, np.nan), axis=(0, 2, 3)))
     return torch.from_numpy(fill.astype(np.float32)), torch.from_numpy(stack)
@@ -101,6 +102,13 @@ def group_tiles(
 def _corners(shape: tuple[int, int]) -> list[tuple[int, int]]:
     rows, cols = (max(1, side // _BLOCK) for side in shape)
     return [(r * shape[0] // rows, c * shape[1] // cols) for r in range(rows) for c in range(cols)]
+
+
+def _label_corners(labels: Labels, height: int, width: int) -> list[tuple[int, int]]:
+    """Corners of blocks about labelled pixels: where data is rare in a raster, it is there."""
+    spread = np.linspace(0, len(labels.rows) - 1, min(_BLOCKS, len(labels.rows))).astype(np.int64)
+    centres = zip(labels.rows[spread].tolist(), labels.cols[spread].tolist(), strict=True)
+    return sorted({(row - height // 2, col - width // 2) for row, col in centres})
 
 
 def thin(labels: Labels, limit: int, rng: np.random.Generator) -> Int[np.ndarray, " sample"]:

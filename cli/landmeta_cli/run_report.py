@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landmeta_cli.provenance import version
-from landmeta_maps.areas import class_areas_ha
 
 if TYPE_CHECKING:
     from landmeta.assessment import Holdout
-    from landmeta.classmap import ClassMap
     from landmeta.labels import Labels
+    from landmeta_maps.summary import MapSummary
 
 SCHEMA = 1
 _CLEAR = 0.01  # a smaller lead of the forest is no reason to distrust the map
@@ -25,7 +24,7 @@ def build_report(
     *,
     region: str,
     command: Iterable[str],
-    class_map: ClassMap,
+    summary: MapSummary,
     labels: Labels,
     holdout: Holdout | None,
     forest: Holdout | None,
@@ -40,10 +39,10 @@ def build_report(
         "date": datetime.now(UTC).date().isoformat(),
         "version": version(),
         "command": shlex.join(command) or None,
-        "classes": _classes(class_map, labels, holdout),
+        "classes": _classes(summary, labels, holdout),
         "holdout": holdout.as_report() if holdout else None,
         "random_forest": forest.as_report() if forest else None,
-        "confusion": _confusion(class_map.legend.codes, holdout),
+        "confusion": _confusion(summary.legend.codes, holdout),
         "stability": None,
         "timing_s": {stage: round(seconds, 2) for stage, seconds in timing_s.items()},
         "warnings": list(warnings),
@@ -61,8 +60,8 @@ def verdict(holdout: Holdout | None, forest: Holdout | None) -> str | None:
     )
 
 
-def _classes(class_map: ClassMap, labels: Labels, holdout: Holdout | None) -> list[dict[str, Any]]:
-    areas = dict(zip(class_map.legend.codes, class_areas_ha(class_map), strict=True))
+def _classes(summary: MapSummary, labels: Labels, holdout: Holdout | None) -> list[dict[str, Any]]:
+    areas = dict(zip(summary.legend.codes, summary.areas_ha, strict=True))
     recall = holdout.recall if holdout else {}
     return [
         {
@@ -73,7 +72,7 @@ def _classes(class_map: ClassMap, labels: Labels, holdout: Holdout | None) -> li
             "support": int((labels.codes == c.code).sum()),
             "recall": round(recall[c.code], 4) if c.code in recall else None,
         }
-        for c in class_map.legend
+        for c in summary.legend
     ]
 
 

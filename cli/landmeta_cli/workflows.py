@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landmeta.errors import ImageryError, LabelError, RegionError
-from landmeta.legend import NODATA
 from landmeta_cli.console import Progress, plain
 from landmeta_cli.provenance import provenance
 from landmeta_cli.requests import AdaptRequest, Effort
@@ -22,14 +21,16 @@ from landmeta_cli.run_folder import MARK, OWNER, check_target, staged
 from landmeta_cli.run_report import build_report, verdict
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
     from landmeta.adaptation import Adapted
     from landmeta.assessment import Holdout
-    from landmeta.classmap import ClassMap
+    from landmeta.classmap import MapBlock
     from landmeta.labels import Labels
     from landmeta.raster import Imagery
     from landmeta_catalog.regions import Region
+    from landmeta_maps.summary import MapSummary
 
 _FOLDS = 5
 
@@ -85,7 +86,7 @@ def silent(stage: str, done: int, total: int) -> None:
 def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResult:
     """Adapt to a region, map it, measure it and write the run folder.
 
-    Nothing is written before all input has been read and found good and the map is made.
+    Nothing is written before all input has been read and found good; the folder appears when all is in it.
 
     Raises:
         LandmetaError: The leaf says what is wrong: imagery, labels, region, checkpoint or output folder.
@@ -100,9 +101,7 @@ def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResul
         adapted = _adapt(request, inputs, progress)
     with watch.stage("hold out"):
         holdout, forest = _hold_out(request, inputs, adapted)
-    with watch.stage("predict"):
-        class_map = _predict(adapted, inputs, progress)
-    return _write(request, out, inputs, adapted, class_map, (holdout, forest), watch)
+    return _write(request, out, inputs, adapted, (holdout, forest), watch)
 
 
 def default_folder(request: AdaptRequest) -> Path:
@@ -224,29 +223,26 @@ def _block(labels: Labels) -> str:
     return "point" if (labels.footprints.geom_type == "Point").all() else "polygon"
 
 
-def _predict(adapted: Adapted, inputs: Inputs, progress: Progress) -> ClassMap:
-    from landmeta.prediction import predict
+def _map_blocks(adapted: Adapted, inputs: Inputs, progress: Progress) -> Iterator[MapBlock]:
+    """The map block by block, with nodata where a pixel's centre lies outside the region's outline."""
+    from landmeta.prediction import map_blocks
 
-    class_map = predict(adapted.ensemble, inputs.mapped, progress=progress)
-    return class_map if inputs.outline is None else mask_outside(class_map, inputs.outline)
+    blocks = map_blocks(adapted.ensemble, inputs.mapped, progress=progress)
+    return blocks if inputs.outline is None else keep_inside(blocks, inputs.outline, inputs.mapped.grid)
 
 
-def mask_outside(class_map: ClassMap, outline: Geometry) -> ClassMap:
-    """The map with nodata where a pixel's centre lies outside `outline`."""
+def keep_inside(blocks: Iterable[MapBlock], outline: Geometry, grid: GeoBox) -> Iterator[MapBlock]:
+    """The blocks with nodata where a pixel's centre lies outside `outline`; empty ones are left out."""
+    from affine import Affine
     from geopandas import GeoSeries
     from rasterio.features import geometry_mask
 
-    from landmeta.classmap import PROBABILITY_NODATA
-
-    grid = class_map.grid
     shape = GeoSeries([outline.geom], crs=str(outline.crs)).to_crs(str(grid.crs))
-    outside = geometry_mask(shape, grid.shape, grid.transform)
-    return replace(
-        class_map,
-        codes=np.where(outside, np.uint8(NODATA), class_map.codes),
-        probabilities=np.where(outside, np.uint16(PROBABILITY_NODATA), class_map.probabilities),
-        confidence=np.where(outside, np.uint16(PROBABILITY_NODATA), class_map.confidence),
-    )
+    for block in blocks:
+        corner = grid.transform * Affine.translation(block.col, block.row)
+        inside = geometry_mask(shape, block.codes.shape, corner, invert=True)
+        if inside.any():
+            yield block.within(inside)
 
 
 def _write(
@@ -254,28 +250,29 @@ def _write(
     out: Path,
     inputs: Inputs,
     adapted: Adapted,
-    class_map: ClassMap,
     scores: tuple[Holdout | None, Holdout | None],
     watch: _Watch,
 ) -> RunResult:
     from landmeta.checkpoints import save_ensemble
-    from landmeta_maps.cog import write_landcover
     from landmeta_maps.report import write_report
     from landmeta_maps.webmap import write_web_map
+    from landmeta_maps.writer import write_map
 
     with staged(out) as folder:
+        with watch.stage("map"):  # blocks are written as they come
+            blocks = _map_blocks(adapted, inputs, watch.progress)
+            summary = write_map(blocks, inputs.mapped.grid, adapted.ensemble.legend, folder)
         with watch.stage("write"):
-            write_landcover(class_map, folder)
             save_ensemble(adapted.ensemble, folder / "model", _model_notes(request))
-            write_web_map(class_map, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
-        report = _report(request, inputs, adapted, class_map, scores, watch.timing_s)
-        write_report(report, folder / "report.html", class_map=class_map, imagery=inputs.mapped)
-        _write_records(request, folder, inputs, adapted, class_map)
+            write_web_map(summary, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
+        report = _report(request, inputs, adapted, summary, scores, watch.timing_s)
+        write_report(report, folder / "report.html", summary=summary, imagery=inputs.mapped)
+        _write_records(request, folder, inputs, adapted, summary)
     return RunResult(out, report)
 
 
 def _write_records(
-    request: AdaptRequest, folder: Path, inputs: Inputs, adapted: Adapted, class_map: ClassMap
+    request: AdaptRequest, folder: Path, inputs: Inputs, adapted: Adapted, summary: MapSummary
 ) -> None:
     """The STAC item and, last of all files, the provenance with the checksums of the others."""
     from landmeta_maps.stac import Model, write_stac_item
@@ -283,7 +280,7 @@ def _write_records(
     (folder / MARK).touch()  # the item links the files that are there
     write_stac_item(
         folder,
-        class_map,
+        summary,
         region=inputs.region,
         created=datetime.now(UTC),
         model=Model(
@@ -332,7 +329,7 @@ def _report(
     request: AdaptRequest,
     inputs: Inputs,
     adapted: Adapted,
-    class_map: ClassMap,
+    summary: MapSummary,
     scores: tuple[Holdout | None, Holdout | None],
     timing_s: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -345,7 +342,7 @@ def _report(
     return build_report(
         region=inputs.region,
         command=request.command,
-        class_map=class_map,
+        summary=summary,
         labels=inputs.labels,
         holdout=holdout,
         forest=forest,

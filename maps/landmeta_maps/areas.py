@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Int
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 
-from landmeta.classmap import ClassMap
+from landmeta.legend import Legend
 
 SQUARE_METRES_PER_HECTARE = 10_000
 
 
-def class_areas_ha(class_map: ClassMap) -> tuple[float, ...]:
-    """Mapped area of every class in hectares, in the legend's order.
+def class_areas_ha(counts: Int[np.ndarray, "y class"], grid: GeoBox) -> tuple[float, ...]:
+    """Mapped area of every class in hectares, from its pixels in each row of `grid`.
 
     In a projected CRS the area is that of the projection's plane, as GIS count it; in degrees and in Web
     Mercator, whose planes are no measure of area, it is that on the WGS 84 ellipsoid, row by row.
     """
-    rows = row_pixel_areas(class_map.grid)
-    return tuple(
-        float(((class_map.codes == code).sum(axis=1) * rows).sum()) / SQUARE_METRES_PER_HECTARE
-        for code in class_map.legend.codes
-    )
+    return tuple((row_pixel_areas(grid) @ counts / SQUARE_METRES_PER_HECTARE).tolist())
+
+
+def row_counts(codes: np.ndarray, legend: Legend) -> Int[np.ndarray, "y class"]:
+    """Pixels of every class in each row of `codes` (y, x), in the legend's order."""
+    return np.stack([(codes == code).sum(axis=1) for code in legend.codes], axis=1)
 
 
 def row_pixel_areas(grid: GeoBox) -> np.ndarray:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from landmeta.classmap import ClassMap
 from landmeta_maps._atomic import write_text
 from landmeta_maps._report_words import describe_rival, estimate_words
 from landmeta_maps.areas import share_text
 from landmeta_maps.color import class_table, ink, true_color
 from landmeta_maps.picture import palette_png, rgba_png, true_color_overview
+from landmeta_maps.summary import MapSummary
 
 if TYPE_CHECKING:
     from landmeta.raster import Imagery
@@ -34,7 +34,7 @@ def write_report(
     report: Mapping[str, Any],
     path: Path,
     *,
-    class_map: ClassMap | None = None,
+    summary: MapSummary | None = None,
     imagery: Imagery | None = None,
 ) -> None:
     """Write the page to `path` (report.html) and the values beside it (same name, `.json`).
@@ -45,7 +45,7 @@ def write_report(
     Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `confusion` (rows are
     labels, columns the map, in the order of `classes`), `paired` {diff, ci95} (ours less the
     forest), `citation`.
-    Numbers that are not finite become null. The pictures need `class_map` and `imagery`. Everything is
+    Numbers that are not finite become null. The pictures need `summary` and `imagery`. Everything is
     inside the page: it opens anywhere and prints.
 
     Raises:
@@ -55,7 +55,7 @@ def write_report(
     values = _plain({"schema": SCHEMA} | dict(report))
     _check(values)
     write_text(path.with_suffix(".json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
-    write_text(path, _render(values, _pictures(class_map, imagery)))
+    write_text(path, _render(values, _pictures(summary, imagery)))
 
 
 def _plain(value: Any) -> Any:
@@ -84,12 +84,12 @@ def _check(values: Mapping[str, Any]) -> None:
         raise ValueError(msg)
 
 
-def _pictures(class_map: ClassMap | None, imagery: Imagery | None) -> list[dict[str, str]]:
+def _pictures(summary: MapSummary | None, imagery: Imagery | None) -> list[dict[str, str]]:
     pictures = []
-    if class_map is not None:
-        step = max(1, math.ceil(max(class_map.codes.shape) / _THUMBNAIL))
-        small = np.ascontiguousarray(class_map.codes[step // 2 :: step, step // 2 :: step])
-        pictures.append({"title": "Land cover", "uri": palette_png(small, class_table(class_map.legend))})
+    if summary is not None:
+        step = max(1, math.ceil(max(summary.codes.shape) / _THUMBNAIL))
+        small = np.ascontiguousarray(summary.codes[step // 2 :: step, step // 2 :: step])
+        pictures.append({"title": "Land cover", "uri": palette_png(small, class_table(summary.legend))})
     if imagery is not None:
         overview, _ = true_color_overview(imagery, _THUMBNAIL)
         pictures.append({"title": "True colour", "uri": rgba_png(true_color(overview))})

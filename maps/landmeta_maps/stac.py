@@ -17,10 +17,11 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
-from landmeta.classmap import PROBABILITY_NODATA, PROBABILITY_SCALE, ClassMap
+from landmeta.classmap import PROBABILITY_NODATA, PROBABILITY_SCALE
 from landmeta.legend import NODATA, Legend
 from landmeta_maps._atomic import write_text
 from landmeta_maps.picture import middle_longitude
+from landmeta_maps.summary import MapSummary
 
 _SCHEMAS = "https://stac-extensions.github.io"
 EXTENSIONS = {
@@ -52,7 +53,7 @@ class Model:
 
 def write_stac_item(
     folder: Path,
-    class_map: ClassMap,
+    summary: MapSummary,
     *,
     region: str,
     created: datetime,
@@ -75,18 +76,18 @@ def write_stac_item(
         if moment is not None and moment.tzinfo is None:
             msg = f"{name} {moment} has no time zone; STAC needs one"
             raise ValueError(msg)
-    footprint = footprint_lonlat(class_map.grid)
+    footprint = footprint_lonlat(summary.grid)
     item = pystac.Item(
         id=_item_id(region, acquired or created),
         geometry=mapping(footprint),
         bbox=_bounding_box(footprint),
         datetime=acquired or created,
-        properties=_properties(class_map.grid, region, created, acquired) | dict(properties or {}),
+        properties=_properties(summary.grid, region, created, acquired) | dict(properties or {}),
         stac_extensions=[EXTENSIONS[name] for name in ("projection", "raster", "classification")],
     )
-    _add_assets(item, folder, class_map)
+    _add_assets(item, folder, summary)
     if model is not None and "model" in item.assets:
-        _describe_model(item, model, class_map.legend)
+        _describe_model(item, model, summary.legend)
     text = json.dumps(item.to_dict(include_self_link=False), indent=2, ensure_ascii=False)
     write_text(folder / "item.json", text + "\n")
 
@@ -154,9 +155,9 @@ def _properties(grid: GeoBox, region: str, created: datetime, acquired: datetime
     }
 
 
-def _add_assets(item: pystac.Item, folder: Path, class_map: ClassMap) -> None:
+def _add_assets(item: pystac.Item, folder: Path, summary: MapSummary) -> None:
     """Add what is in the folder, each file with its title, media type and roles."""
-    legend = class_map.legend
+    legend = summary.legend
     described = {
         "landcover": ("landcover.tif", "Land cover", _COG, ["data"], _landcover_fields(legend)),
         "probabilities": (

@@ -14,13 +14,14 @@ from branca.element import Element, Figure, MacroElement
 from jinja2 import Environment, PackageLoader, Template
 from rasterio.enums import Resampling
 
-from landmeta.classmap import PROBABILITY_NODATA, ClassMap, decode_probability
+from landmeta.classmap import PROBABILITY_NODATA, decode_probability
 from landmeta.legend import NODATA
 from landmeta_maps._atomic import write_text
 from landmeta_maps._leaflet import leaflet_licence, leaflet_script, leaflet_style
-from landmeta_maps.areas import class_areas_ha, share_text
+from landmeta_maps.areas import share_text
 from landmeta_maps.color import class_table, confidence_steps, ramp_css, ramp_table
 from landmeta_maps.picture import Mercator, mercator_view, palette_png, rgba_png, true_color_image, warp
+from landmeta_maps.summary import MapSummary
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -44,7 +45,7 @@ class _Row:
 
 
 def write_web_map(
-    class_map: ClassMap, imagery: Imagery | None, labels: Labels | None, path: Path, *, title: str
+    summary: MapSummary, imagery: Imagery | None, labels: Labels | None, path: Path, *, title: str
 ) -> None:
     """Write one HTML page with land cover, confidence, the true-colour image and the labels on a map.
 
@@ -57,18 +58,18 @@ def write_web_map(
     """
     page = folium.Map(tiles=None, zoom_control=False, prefer_canvas=True, zoom_snap=0.25)
     page.default_js, page.default_css = [], []
-    view = mercator_view(class_map.grid)
+    view = mercator_view(summary.grid)
     _add_backgrounds(page)
     if imagery is not None:
         _overlay(rgba_png(true_color_image(imagery, view)), view, "True colour").add_to(page)
-    thematic = _thematic_layers(class_map, view)
+    thematic = _thematic_layers(summary, view)
     for layer in thematic:
         layer.add_to(page)
     if labels is not None:
         _label_layer(labels, view.meridian).add_to(page)
     control = folium.LayerControl(collapsed=False).add_to(page)
     names = {"map": page, "land_cover": thematic[0], "confidence": thematic[1], "control": control}
-    _add_panel(page, class_map, view, {key: element.get_name() for key, element in names.items()}, title)
+    _add_panel(page, summary, view, {key: element.get_name() for key, element in names.items()}, title)
     write_text(path, _same_ids(_render(page, title)))
 
 
@@ -84,20 +85,20 @@ def _overlay(uri: str, view: Mercator, name: str, **options: Any) -> folium.rast
     )
 
 
-def _thematic_layers(class_map: ClassMap, view: Mercator) -> list[folium.raster_layers.ImageOverlay]:
-    codes = warp(class_map.codes, class_map.grid, view, NODATA, Resampling.nearest)
-    counts = warp(class_map.confidence, class_map.grid, view, PROBABILITY_NODATA, Resampling.nearest)
-    steps = confidence_steps(decode_probability(counts), _even_vote(class_map))
-    cover = palette_png(codes, class_table(class_map.legend))
+def _thematic_layers(summary: MapSummary, view: Mercator) -> list[folium.raster_layers.ImageOverlay]:
+    codes = warp(summary.codes, summary.overview_grid, view, NODATA, Resampling.nearest)
+    counts = warp(summary.confidence, summary.overview_grid, view, PROBABILITY_NODATA, Resampling.nearest)
+    steps = confidence_steps(decode_probability(counts), _even_vote(summary))
+    cover = palette_png(codes, class_table(summary.legend))
     return [
         _overlay(cover, view, "Land cover", opacity=_OPACITY),
         _overlay(palette_png(steps, ramp_table()), view, "Confidence", opacity=_OPACITY, show=False),
     ]
 
 
-def _even_vote(class_map: ClassMap) -> float:
+def _even_vote(summary: MapSummary) -> float:
     """The least confidence that the winning class of a pixel can have."""
-    return 1.0 / max(len(class_map.legend), 2)
+    return 1.0 / max(len(summary.legend), 2)
 
 
 def _label_layer(labels: Labels, meridian: float) -> folium.GeoJson:
@@ -124,13 +125,13 @@ def _to_lonlat(shapes: gpd.GeoDataFrame, meridian: float) -> gpd.GeoDataFrame:
     return centred.set_geometry(moved).set_crs(4326, allow_override=True)
 
 
-def legend_rows(class_map: ClassMap) -> list[_Row]:
+def legend_rows(summary: MapSummary) -> list[_Row]:
     """What the legend says of every class: name, colour, share of the mapped area 0..1 and as text."""
-    areas = np.array(class_areas_ha(class_map))
+    areas = np.array(summary.areas_ha)
     shares = areas / max(float(areas.sum()), 1e-12)
     return [
         _Row(item.name, item.color, float(share), share_text(float(share)))
-        for item, share in zip(class_map.legend, shares, strict=True)
+        for item, share in zip(summary.legend, shares, strict=True)
     ]
 
 
@@ -150,23 +151,23 @@ class _Panel(MacroElement):
 
 
 def _add_panel(
-    page: folium.Map, class_map: ClassMap, view: Mercator, names: dict[str, str], title: str
+    page: folium.Map, summary: MapSummary, view: Mercator, names: dict[str, str], title: str
 ) -> None:
     """Add the legend and its script; `names` are the script's variables for the page's elements."""
-    rows, cols = class_map.grid.shape
+    rows, cols = summary.grid.shape
     panel = {
         "title": title,
-        "rows": legend_rows(class_map),
-        "subtitle": f"{cols:,} × {rows:,} px, {sum(class_areas_ha(class_map)):,.0f} ha mapped",
+        "rows": legend_rows(summary),
+        "subtitle": f"{cols:,} × {rows:,} px, {sum(summary.areas_ha):,.0f} ha mapped",
         "ramp": ramp_css(),
-        "lowest": _even_vote(class_map),
+        "lowest": _even_vote(summary),
         "opacity": _OPACITY,
     }
     script = {
         "bounds": view.bounds,
-        "classes": {item.color: item.name for item in class_map.legend},
+        "classes": {item.color: item.name for item in summary.legend},
         "ramp": ["#" + bytes(color[:3]).hex() for color in ramp_table()[:NODATA].tolist()],
-        "lowest": _even_vote(class_map),
+        "lowest": _even_vote(summary),
     }
     templates = _templates()
     markup = templates.get_template("webmap_panel.html.j2").render(panel)

@@ -11,14 +11,14 @@ from odc.geo.geobox import GeoBox
 
 from landmeta.classmap import ClassMap, encode_probability
 from landmeta.errors import OutputError
-from landmeta_maps.cog import write_landcover
+from landmeta_maps.writer import write_map
 
 FILES = ("landcover.tif", "probabilities.tif", "confidence.tif")
 
 
 @pytest.fixture
 def folder(class_map: ClassMap, tmp_path: Path) -> Path:
-    write_landcover(class_map, tmp_path)
+    write_map([class_map.block], class_map.grid, class_map.legend, tmp_path)
     return tmp_path
 
 
@@ -28,7 +28,8 @@ def test_every_raster_is_a_valid_cog(
 ) -> None:
     from rio_cogeo.cogeo import cog_validate
 
-    write_landcover(make_class_map(make_grid(700, 1100)), tmp_path)
+    found = make_class_map(make_grid(700, 1100))
+    write_map([found.block], found.grid, found.legend, tmp_path)
     valid, errors, notes = cog_validate(tmp_path / name, strict=True, quiet=True)
     assert (valid, errors, notes) == (True, [], [])
     with rasterio.open(tmp_path / name) as image:
@@ -60,7 +61,7 @@ def test_overviews_hold_the_majority_and_no_class_in_between(
     found = make_class_map(grid)
     found.codes[:] = 1
     found.codes[:, ::3] = 7  # one column of three: never the majority of a 2 x 2 cell, 4 would be the mean
-    write_landcover(found, tmp_path)
+    write_map([found.block], found.grid, found.legend, tmp_path)
     with rasterio.open(tmp_path / "landcover.tif", overview_level=0) as image:
         small = image.read(1)
     assert set(np.unique(small)) <= {1, 7}
@@ -82,7 +83,7 @@ def test_probabilities_have_a_named_band_a_class_and_their_scale(class_map: Clas
 def test_the_same_map_gives_the_same_bytes(class_map: ClassMap, folder: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     again.mkdir()
-    write_landcover(class_map, again)
+    write_map([class_map.block], class_map.grid, class_map.legend, again)
     for path in again.iterdir():
         assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
 
@@ -95,7 +96,7 @@ def test_sidecars_of_an_older_raster_are_removed(class_map: ClassMap, tmp_path: 
     stale = [f"{name}{suffix}" for name in FILES for suffix in (".ovr", ".msk", ".aux.xml", ".vat.dbf")]
     for name in stale:
         (tmp_path / name).write_text("stale")
-    write_landcover(class_map, tmp_path)
+    write_map([class_map.block], class_map.grid, class_map.legend, tmp_path)
     left = [name for name in stale if (tmp_path / name).exists()]
     assert left == ["landcover.tif.aux.xml"]
     assert "stale" not in (tmp_path / left[0]).read_text()
@@ -111,7 +112,7 @@ def test_rasterio_reads_the_file_quietly_with_its_sidecars(folder: Path) -> None
 
 def test_a_missing_folder_is_named(class_map: ClassMap, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="nowhere is no folder"):
-        write_landcover(class_map, tmp_path / "nowhere")
+        write_map([class_map.block], class_map.grid, class_map.legend, tmp_path / "nowhere")
 
 
 def test_probabilities_are_encoded_to_four_decimals_with_nodata() -> None:

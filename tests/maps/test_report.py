@@ -12,6 +12,7 @@ import pytest
 from landmeta.classmap import ClassMap
 from landmeta.raster import Imagery
 from landmeta_maps.report import write_report
+from landmeta_maps.summary import summarize
 
 SCORE = {
     "metric": "balanced_accuracy",
@@ -100,7 +101,7 @@ def test_the_page_says_what_the_accuracy_is_and_what_it_is_not(
 def test_the_page_loads_nothing_from_elsewhere_and_shows_the_pictures(
     report: dict[str, Any], class_map: ClassMap, imagery: Imagery, tmp_path: Path
 ) -> None:
-    page, _ = written(report, tmp_path, class_map=class_map, imagery=imagery)
+    page, _ = written(report, tmp_path, summary=summarize(class_map), imagery=imagery)
     assert re.findall(r'src="([a-z]+:)', page) == ["data:", "data:"]
     assert not re.search(r"https?://|<link|<script|@import|url\(", page)
 

@@ -8,12 +8,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from landmeta.classmap import ClassMap
-from landmeta_maps.cog import write_landcover
+from landmeta_maps.writer import write_map
 
 
 @pytest.fixture
 def folder(class_map: ClassMap, tmp_path: Path) -> Path:
-    write_landcover(class_map, tmp_path)
+    write_map([class_map.block], class_map.grid, class_map.legend, tmp_path)
     return tmp_path
 
 

@@ -16,8 +16,9 @@ from referencing import Registry, Resource
 from shapely.geometry import Polygon, shape
 
 from landmeta.classmap import ClassMap
-from landmeta_maps.cog import write_landcover
 from landmeta_maps.stac import EXTENSIONS, Model, footprint_lonlat, write_stac_item
+from landmeta_maps.summary import summarize
+from landmeta_maps.writer import write_map
 
 NOON = datetime(2021, 5, 27, 12, tzinfo=UTC)
 CORE = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
@@ -30,11 +31,11 @@ def item_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(class_map: ClassMap, tmp_path: Path) -> Path:
-    write_landcover(class_map, tmp_path)
+    write_map([class_map.block], class_map.grid, class_map.legend, tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").touch()
     model = Model("landmeta demo", ("B02", "B03", "B04"), pretrained_source="landmeta starter")
-    write_stac_item(tmp_path, class_map, region="Demo, north", created=NOON, model=model)
+    write_stac_item(tmp_path, summarize(class_map), region="Demo, north", created=NOON, model=model)
     return tmp_path
 
 
@@ -95,7 +96,9 @@ def test_the_model_has_what_the_extension_requires(folder: Path) -> None:
 
 
 def test_without_a_model_file_there_are_no_model_fields(class_map: ClassMap, tmp_path: Path) -> None:
-    write_stac_item(tmp_path, class_map, region="x", created=NOON, model=Model("landmeta x", ("B02",)))
+    write_stac_item(
+        tmp_path, summarize(class_map), region="x", created=NOON, model=Model("landmeta x", ("B02",))
+    )
     item = item_of(tmp_path)
     assert EXTENSIONS["mlm"] not in item["stac_extensions"]
     assert not [key for key in item["properties"] if key.startswith("mlm:")]
@@ -103,7 +106,7 @@ def test_without_a_model_file_there_are_no_model_fields(class_map: ClassMap, tmp
 
 def test_the_time_of_the_imagery_is_the_items_where_it_is_known(class_map: ClassMap, tmp_path: Path) -> None:
     taken = datetime(2020, 1, 2, tzinfo=UTC)
-    write_stac_item(tmp_path, class_map, region="x", created=NOON, acquired=taken)
+    write_stac_item(tmp_path, summarize(class_map), region="x", created=NOON, acquired=taken)
     properties = item_of(tmp_path)["properties"]
     assert properties["datetime"] == "2020-01-02T00:00:00Z"
     assert properties["created"] == "2021-05-27T12:00:00Z"
@@ -117,13 +120,13 @@ def test_where_it_is_not_known_the_item_says_so(folder: Path) -> None:
 def test_a_time_without_zone_is_refused(class_map: ClassMap, tmp_path: Path) -> None:
     naive = datetime(2021, 5, 27)
     with pytest.raises(ValueError, match="no time zone"):
-        write_stac_item(tmp_path, class_map, region="x", created=naive)
+        write_stac_item(tmp_path, summarize(class_map), region="x", created=naive)
 
 
 def test_the_same_run_gives_the_same_item(class_map: ClassMap, folder: Path) -> None:
     before = (folder / "item.json").read_bytes()
     model = Model("landmeta demo", ("B02", "B03", "B04"), pretrained_source="landmeta starter")
-    write_stac_item(folder, class_map, region="Demo, north", created=NOON, model=model)
+    write_stac_item(folder, summarize(class_map), region="Demo, north", created=NOON, model=model)
     assert (folder / "item.json").read_bytes() == before
 
 
@@ -138,7 +141,7 @@ def test_a_grid_across_180_degrees_is_cut_in_two(
     make_class_map: Callable[..., ClassMap], tmp_path: Path
 ) -> None:
     grid = GeoBox((50, 200), Affine(1000, 0, 80_000, 0, -1000, 8_100_000), "EPSG:32701")
-    write_stac_item(tmp_path, make_class_map(grid), region="Fiji", created=NOON)
+    write_stac_item(tmp_path, summarize(make_class_map(grid)), region="Fiji", created=NOON)
     item = item_of(tmp_path)
     outline = shape(item["geometry"])
     assert outline.geom_type == "MultiPolygon"

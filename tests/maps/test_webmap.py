@@ -17,6 +17,7 @@ from shapely.geometry import box
 from landmeta.classmap import ClassMap
 from landmeta.labels import Labels
 from landmeta.raster import Imagery
+from landmeta_maps.summary import summarize
 from landmeta_maps.webmap import legend_rows, write_web_map
 
 OVERLAYS = ("True colour", "Land cover", "Confidence")
@@ -25,7 +26,7 @@ OVERLAYS = ("True colour", "Land cover", "Confidence")
 @pytest.fixture
 def page(class_map: ClassMap, imagery: Imagery, labels: Labels, tmp_path: Path) -> Path:
     path = tmp_path / "map.html"
-    write_web_map(class_map, imagery, labels, path, title="Isle of <Test>")
+    write_web_map(summarize(class_map), imagery, labels, path, title="Isle of <Test>")
     return path
 
 
@@ -77,7 +78,7 @@ def test_labels_are_in_degrees_with_class_and_colour(page: Path) -> None:
 
 
 def test_the_legend_gives_the_share_of_every_class(class_map: ClassMap, page: Path) -> None:
-    rows = legend_rows(class_map)
+    rows = legend_rows(summarize(class_map))
     assert sum(row.share for row in rows) == pytest.approx(1)
     for row, code in zip(rows, class_map.legend.codes, strict=True):
         assert row.share == pytest.approx((class_map.codes == code).sum() / (class_map.codes != 255).sum())
@@ -87,12 +88,12 @@ def test_the_legend_gives_the_share_of_every_class(class_map: ClassMap, page: Pa
 def test_the_same_map_gives_the_same_page(
     page: Path, class_map: ClassMap, imagery: Imagery, labels: Labels, tmp_path: Path
 ) -> None:
-    write_web_map(class_map, imagery, labels, tmp_path / "again.html", title="Isle of <Test>")
+    write_web_map(summarize(class_map), imagery, labels, tmp_path / "again.html", title="Isle of <Test>")
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
 def test_without_imagery_and_labels_their_layers_are_left_out(class_map: ClassMap, tmp_path: Path) -> None:
-    write_web_map(class_map, None, None, tmp_path / "map.html", title="Map")
+    write_web_map(summarize(class_map), None, None, tmp_path / "map.html", title="Map")
     text = (tmp_path / "map.html").read_text()
     assert re.findall(r'"alt": "([^"]+)"', text) == ["Land cover", "Confidence"]
     assert "L.geoJson(" not in text.rpartition("<body>")[2]
@@ -108,7 +109,7 @@ def test_labels_lie_on_the_map_across_180_degrees(
     table = gpd.GeoDataFrame({"group": [0], "class_name": ["forest"]}, geometry=[shape], crs="EPSG:32701")
     empty = np.zeros(0, np.int64)
     write_web_map(
-        found,
+        summarize(found),
         None,
         Labels(found.legend, empty, empty, empty, empty, table),
         tmp_path / "m.html",
