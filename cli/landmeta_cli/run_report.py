@@ -12,7 +12,7 @@ import numpy as np
 from landmeta_cli.provenance import version
 
 if TYPE_CHECKING:
-    from landmeta.assessment import Holdout
+    from landmeta.assessment import Comparison, Holdout
     from landmeta.labels import Labels
     from landmeta_maps.summary import MapSummary
 
@@ -26,13 +26,13 @@ def build_report(
     command: Iterable[str],
     summary: MapSummary,
     labels: Labels,
-    holdout: Holdout | None,
-    forest: Holdout | None,
+    comparison: Comparison | None,
     timing_s: Mapping[str, float],
     warnings: Iterable[str],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The report, schema 1 (adding a field is fine, renaming one is not)."""
+    holdout = comparison.ours if comparison else None
     return {
         "schema": SCHEMA,
         "region": region,
@@ -41,7 +41,8 @@ def build_report(
         "command": shlex.join(command) or None,
         "classes": _classes(summary, labels, holdout),
         "holdout": holdout.as_report() if holdout else None,
-        "random_forest": forest.as_report() if forest else None,
+        "random_forest": comparison.rival.as_report() if comparison else None,
+        "paired": comparison.as_report() if comparison else None,
         "confusion": _confusion(summary.legend.codes, holdout),
         "stability": None,
         "timing_s": {stage: round(seconds, 2) for stage, seconds in timing_s.items()},
@@ -50,13 +51,14 @@ def build_report(
     }
 
 
-def verdict(holdout: Holdout | None, forest: Holdout | None) -> str | None:
+def verdict(comparison: Comparison) -> str | None:
     """A warning where the forest beats the map on the user's own labels, None otherwise."""
-    if holdout is None or forest is None or forest.value <= holdout.value + _CLEAR:
+    if comparison.diff >= -_CLEAR:
         return None
+    ours, forest = comparison.ours, comparison.rival
     return (
         f"a random forest on the pixels' reflectances is better on the same folds: "
-        f"{forest.value:.3f} against {holdout.value:.3f} {holdout.metric}"
+        f"{forest.value:.3f} against {ours.value:.3f} {ours.metric}"
     )
 
 
@@ -70,6 +72,7 @@ def _classes(summary: MapSummary, labels: Labels, holdout: Holdout | None) -> li
             "color": c.color,
             "area_ha": round(areas[c.code], 4),
             "support": int((labels.codes == c.code).sum()),
+            "tested": holdout.support.get(c.code, 0) if holdout else 0,
             "recall": round(recall[c.code], 4) if c.code in recall else None,
         }
         for c in summary.legend

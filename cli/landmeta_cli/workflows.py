@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from odc.geo.geom import Geometry
 
     from landmeta.adaptation import Adapted
-    from landmeta.assessment import Holdout
+    from landmeta.assessment import Comparison
     from landmeta.classmap import MapBlock
     from landmeta.labels import Labels
     from landmeta.raster import Imagery
@@ -100,8 +100,8 @@ def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResul
     with watch.stage("adapt"):
         adapted = _adapt(request, inputs, progress)
     with watch.stage("hold out"):
-        holdout, forest = _hold_out(request, inputs, adapted)
-    return _write(request, out, inputs, adapted, (holdout, forest), watch)
+        comparison = _hold_out(request, inputs, adapted)
+    return _write(request, out, inputs, adapted, comparison, watch)
 
 
 def default_folder(request: AdaptRequest) -> Path:
@@ -187,12 +187,10 @@ def _adapt(request: AdaptRequest, inputs: Inputs, progress: Progress) -> Adapted
     )
 
 
-def _hold_out(
-    request: AdaptRequest, inputs: Inputs, adapted: Adapted
-) -> tuple[Holdout | None, Holdout | None]:
-    """Scores of the class models and of the forest on the same held-out samples; None if there are none."""
+def _hold_out(request: AdaptRequest, inputs: Inputs, adapted: Adapted) -> Comparison | None:
+    """The class models and the forest on the same held-out samples; None where none can be held out."""
     from landmeta.adaptation import cross_validate
-    from landmeta.assessment import holdout_score
+    from landmeta.assessment import Comparison, holdout_score, paired_holdout
     from landmeta.rivals import forest_holdout
     from landmeta.splits import group_folds
 
@@ -203,17 +201,16 @@ def _hold_out(
         fold = np.where(fold == 0, 0, -1)  # the whole network is adapted anew: one blocked split
     held = fold >= 0
     if not held.any():
-        return None, None
-    ours = cross_validate(adapted, labels, fold)
-    forest = forest_holdout(inputs.imagery, labels, fold, samples=samples, seed=request.seed)
-    folds = len(np.unique(fold[held]))
-    score = [
-        holdout_score(
-            codes[held], p[held], groups[held], block=_block(labels), folds=folds, seed=request.seed
-        )
-        for p in (ours, forest)
-    ]
-    return score[0], score[1]
+        return None
+    found = (
+        cross_validate(adapted, labels, fold)[held],
+        forest_holdout(inputs.imagery, labels, fold, samples=samples, seed=request.seed)[held],
+    )
+    truth, groups, folds = codes[held], groups[held], len(np.unique(fold[held]))
+    ours, forest = (
+        holdout_score(truth, p, groups, block=_block(labels), folds=folds, seed=request.seed) for p in found
+    )
+    return Comparison(ours, forest, *paired_holdout(truth, *found, groups, seed=request.seed))
 
 
 def _block(labels: Labels) -> str:
@@ -250,7 +247,7 @@ def _write(
     out: Path,
     inputs: Inputs,
     adapted: Adapted,
-    scores: tuple[Holdout | None, Holdout | None],
+    comparison: Comparison | None,
     watch: _Watch,
 ) -> RunResult:
     from landmeta.checkpoints import save_ensemble
@@ -265,7 +262,7 @@ def _write(
         with watch.stage("write"):
             save_ensemble(adapted.ensemble, folder / "model", _model_notes(request))
             write_web_map(summary, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
-        report = _report(request, inputs, adapted, summary, scores, watch.timing_s)
+        report = _report(request, inputs, adapted, summary, comparison, watch.timing_s)
         write_report(report, folder / "report.html", summary=summary, imagery=inputs.mapped)
         _write_records(request, folder, inputs, adapted, summary)
     return RunResult(out, report)
@@ -330,22 +327,20 @@ def _report(
     inputs: Inputs,
     adapted: Adapted,
     summary: MapSummary,
-    scores: tuple[Holdout | None, Holdout | None],
+    comparison: Comparison | None,
     timing_s: Mapping[str, float],
 ) -> dict[str, Any]:
     findings = [*inputs.imagery.warnings, *inputs.labels.warnings, *adapted.warnings]
-    holdout, forest = scores
-    if holdout is None:
+    if comparison is None:
         findings.append("no accuracy: no class has two polygons or tiles, so that one could be held out")
-    elif beaten := verdict(holdout, forest):
+    elif beaten := verdict(comparison):
         findings.append(beaten)
     return build_report(
         region=inputs.region,
         command=request.command,
         summary=summary,
         labels=inputs.labels,
-        holdout=holdout,
-        forest=forest,
+        comparison=comparison,
         timing_s=timing_s,
         warnings=findings,
         settings=settings(request),

@@ -110,6 +110,7 @@ def _render(values: dict[str, Any], pictures: list[dict[str, str]]) -> str:
         shares=[share_text((item["area_ha"] or 0.0) / total if total else 0.0) for item in values["classes"]],
         estimate=estimate_words(values["holdout"]),
         rival=describe_rival(values["holdout"], values["random_forest"], values.get("paired")),
+        tested=all("tested" in item for item in values["classes"]),
         confusion=_confusion(values.get("confusion")),
     )
 

@@ -12,6 +12,7 @@ from landmeta.assessment import (
     confusion,
     expected_calibration_error,
     holdout_score,
+    paired_holdout,
     paired_sample_interval,
     paired_unit_interval,
 )
@@ -149,3 +150,29 @@ def test_equal_predictions_have_no_difference_at_all() -> None:
     truth = np.arange(30) % 2
     same = PairedTrial(np.arange(30), truth, truth[::-1].copy(), truth[::-1].copy())
     assert paired_sample_interval([same, same]) == (0.0, 0.0)
+
+
+def test_the_paired_interval_over_groups_is_that_of_the_difference() -> None:
+    rng = np.random.default_rng(2)
+    truth, groups = np.repeat([0, 1], 200), np.arange(400) // 10
+    ours = np.where(rng.random(400) < 0.9, truth, 1 - truth)
+    rival = np.where(rng.random(400) < 0.7, truth, 1 - truth)
+    diff, (low, high) = paired_holdout(truth, ours, rival, groups)
+    assert diff == pytest.approx(balanced_accuracy(truth, ours) - balanced_accuracy(truth, rival))
+    assert low < diff < high
+    assert high - low < 0.2
+    assert paired_holdout(truth, ours, ours, groups) == (0.0, (0.0, 0.0))
+
+
+def test_what_is_hard_for_both_does_not_widen_the_paired_interval() -> None:
+    """Half of the groups are lost to both, ours wins one sample more in each: the difference is sure."""
+    truth, groups = np.repeat([0, 1], 100), np.arange(200) // 10
+    lost = groups % 2 == 0
+    rival = np.where(lost, 1 - truth, truth)
+    ours = rival.copy()
+    rival[::10] = 1 - truth[::10]
+    ours[::10] = truth[::10]
+    single = holdout_score(truth, ours, groups).ci95
+    _, (low, high) = paired_holdout(truth, ours, rival, groups)
+    assert single[1] - single[0] > 0.3
+    assert high - low < 0.01
