@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from landmeta.errors import DataError
 from landmeta_catalog.archives.base import Place
 
 _opening = threading.Lock()
+_PICTURES = ("PNG", "GIF")
+"""Formats whose palette is of colours; in a TIFF it usually is of classes."""
 _AGAIN = "copy or download the file again"
 # A JPEG that ends early is only a warning to its library, and the rest of it grey. Folders here hold
 # thousands of files: listing them at every opening would cost more than reading.
@@ -30,10 +34,19 @@ class Header:
     """What the header of an image says; `place` is None without CRS or transform."""
 
     shape: tuple[int, int]
-    count: int
     dtype: str
     place: Place | None
     descriptions: tuple[str | None, ...]
+    colors: tuple[str, ...]
+    """What each band shows: gray, red, green, blue, alpha, undefined, ..."""
+    scale: float
+    offset: float
+    nodata: float | None
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return len(self.colors)
 
 
 @contextmanager
@@ -77,25 +90,61 @@ def read_header(path: Path) -> Header:
         return _header(dataset)
 
 
-def read_image(path: Path, *, bands: int, side: int) -> npt.NDArray[Any]:
+def read_image(path: Path, check: Callable[[Header], object]) -> tuple[Header, npt.NDArray[Any]]:
+    """Header and pixels (band, y, x) of an image; pictures with a palette become red, green, blue.
+
+    `check` sees the header before any pixel is read, and raises what is wrong with it.
+
+    Raises:
+        DataError: the file is empty, truncated, gone or no image.
+    """
+    with opened(path) as dataset:
+        header = _header(dataset)
+        check(header)
+        values = np.asarray(dataset.read())
+        if header.count > dataset.count:
+            table = np.zeros((256, 3), np.uint8)
+            for code, color in dataset.colormap(1).items():
+                table[code] = color[:3]
+            values = table[values[0]].transpose(2, 0, 1)
+        return header, values
+
+
+def read_square(path: Path, *, bands: int, side: int) -> npt.NDArray[Any]:
     """Pixels (band, y, x) of an image of known size.
 
     Raises:
         DataError: the file is empty, truncated, gone, no image or of other size.
     """
-    with opened(path) as dataset:
-        require(_header(dataset), path, bands=bands, side=side)
-        return np.asarray(dataset.read())
+    return read_image(path, lambda header: require(header, path, bands=bands, side=side))[1]
 
 
 def _header(dataset: Any) -> Header:
     shape = int(dataset.height), int(dataset.width)
     place = None
     if dataset.crs and not dataset.transform.is_identity:
-        code = dataset.crs.to_epsg()
-        crs = f"EPSG:{code}" if code else str(dataset.crs.to_wkt())
-        place = Place(crs, tuple(dataset.transform)[:6], shape)
-    return Header(shape, dataset.count, dataset.dtypes[0], place, dataset.descriptions)
+        a, b, c, d, e, f, *_ = dataset.transform
+        place = Place(_crs_name(dataset.crs.to_wkt()), (a, b, c, d, e, f), shape)
+    colors = tuple(color.name for color in dataset.colorinterp)
+    descriptions = dataset.descriptions
+    if colors == ("palette",) and dataset.driver in _PICTURES:
+        colors, descriptions = ("red", "green", "blue"), (None, None, None)
+    return Header(
+        shape=shape,
+        dtype=dataset.dtypes[0],
+        place=place,
+        descriptions=descriptions,
+        colors=colors,
+        scale=dataset.scales[0],
+        offset=dataset.offsets[0],
+        nodata=dataset.nodata,
+    )
+
+
+@lru_cache(maxsize=256)
+def _crs_name(wkt: str) -> str:
+    code = CRS.from_wkt(wkt).to_epsg()
+    return f"EPSG:{code}" if code else wkt
 
 
 def require(header: Header, path: Path, *, bands: int, side: int) -> None:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from landmeta.bands import RADAR, SENTINEL2
 from landmeta.errors import DataError
-from landmeta_catalog.archives._files import read_header, read_image, require, same_place
-from landmeta_catalog.archives.base import CROPS, Broken, Crop, Patch, Place
+from landmeta_catalog.archives._files import read_header, read_square, require, same_place
+from landmeta_catalog.archives.base import CROPS, MAJORITIES, Broken, Crop, Patch, Place
 from landmeta_catalog.tiles import ArraySpec
 
 PATCH_SIDE = 256
@@ -39,17 +39,17 @@ def specs(sensors: Sequence[str], crop: Crop) -> tuple[ArraySpec, ...]:
     return *(known[s] for s in sensors), ArraySpec("labels", ("labels",), "uint8", 1.0, 0.0, 0, side)
 
 
-def check_options(sensors: Sequence[str], crop: str, majority: str) -> None:
-    """Raise ValueError for an option that has no such choice."""
+def check_options(sensors: Sequence[str], crop: str, majority: str = "published") -> None:
+    """Raise DataError for an option that has no such choice."""
     if not sensors or len(set(sensors)) != len(sensors) or not set(sensors) <= set(SENSORS):
-        msg = f"sensors must be some of {', '.join(SENSORS)}, found {', '.join(sensors) or 'none'}"
-        raise ValueError(msg)
+        msg = f"there are no sensors {','.join(sensors) or '(none)'} in the archive"
+        raise DataError(msg, f"choose from {', '.join(SENSORS)}")
     if crop not in CROPS:
-        msg = f"crop must be one of {', '.join(CROPS)}, found {crop!r}"
-        raise ValueError(msg)
-    if majority not in ("published", "simplified"):
-        msg = f"majority must be published or simplified, found {majority!r}"
-        raise ValueError(msg)
+        msg = f"there is no crop {crop!r}"
+        raise DataError(msg, f"choose from {', '.join(CROPS)}")
+    if majority not in MAJORITIES:
+        msg = f"there is no majority rule {majority!r}"
+        raise DataError(msg, f"choose from {', '.join(MAJORITIES)}")
 
 
 def season_folders(root: Path, seeds: Sequence[str]) -> list[Path]:
@@ -126,7 +126,7 @@ def _require_kinds(
     absent = [kind for kind in kinds if not any(kind in files for files in groups.values())]
     if absent:
         msg = f"{folders[0].parent} holds no {' and no '.join(absent)} files at all"
-        hint = f"sensors={','.join(s for s in SENSORS if s not in absent)} does without"
+        hint = f"--sensors {','.join(s for s in SENSORS if s not in absent)} does without"
         raise DataError(msg, hint if set(absent) < set(SENSORS) else "give the archive as published")
 
 
@@ -154,7 +154,7 @@ def read_sensors(patch: Patch, sensors: Sequence[str]) -> dict[str, npt.NDArray[
     for sensor in sensors:
         path = patch.files[sensor]
         bands = len(SENTINEL2) if sensor == "s2" else len(RADAR)
-        values = read_image(path, bands=bands, side=PATCH_SIDE)
+        values = read_square(path, bands=bands, side=PATCH_SIDE)
         arrays[sensor] = _optical(values, path) if sensor == "s2" else encode_decibels(values, path)
     return arrays
 

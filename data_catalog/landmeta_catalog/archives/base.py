@@ -18,6 +18,8 @@ Crop = Literal["quadrants", "centre", "whole"]
 Majority = Literal["published", "simplified"]
 Codes = npt.NDArray[np.uint8]
 
+MAJORITIES: tuple[Majority, ...] = ("published", "simplified")
+"""Rules of `majority_class`."""
 NO_CLASS = -1
 """Class code of a tile without a single labelled pixel."""
 UNLABELLED = (0, NODATA)
@@ -161,20 +163,32 @@ def quadrant(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return array[..., row : row + rows, col : col + cols]
 
 
-def majority_class(codes: Codes, legend: Legend, table: Sequence[int] | None, rule: Majority) -> TileClass:
-    """Most frequent class of labelled pixels (y, x); the lowest code wins a tie.
+def majority_class(
+    codes: Codes | None,
+    legend: Legend,
+    table: Sequence[int] | None = None,
+    rule: Majority = "published",
+) -> TileClass:
+    """Most frequent class of the labelled pixels; the lowest code wins a tie.
 
     Args:
-        codes: codes as published, 0 and 255 = no label.
+        codes: codes as published (y, x), 0 and 255 = no label.
         legend: classes of the result.
         table: code of `legend` for each published code, where the two differ.
         rule: `published` counts the codes as published and then looks up the winner's class, as the
             reference task code does; `simplified` looks up first.
+
+    Raises:
+        ValueError: `codes` is None, a crop of the labels was forgotten.
     """
+    if codes is None:
+        msg = "the tiles of this archive need a crop of PatchData.labels"
+        raise ValueError(msg)
     counts = np.bincount(codes.ravel(), minlength=256)
     counts[list(UNLABELLED)] = 0
-    lookup = np.arange(256) if table is None else np.zeros(256, np.int64)
+    lookup = np.arange(256)
     if table is not None:
+        lookup[:] = 0
         lookup[: len(table)] = table
     merged = np.bincount(lookup, counts, minlength=256)
     merged[0] = 0

@@ -11,7 +11,7 @@ import numpy as np
 from landmeta.bands import RADAR, SENTINEL2
 from landmeta.legend import DFC2020, IGBP_TO_DFC2020, Legend
 from landmeta_catalog.archives import _sentinel
-from landmeta_catalog.archives._files import read_image
+from landmeta_catalog.archives._files import read_square
 from landmeta_catalog.archives.base import (
     CROPS,
     Broken,
@@ -84,13 +84,10 @@ class Sen12ms:
         """See `Archive.read`; `labels` are IGBP codes."""
         arrays = _sentinel.read_sensors(patch, self.sensors)
         file = patch.files["lc"]
-        cover = read_image(file, bands=_BANDS["lc"], side=_sentinel.PATCH_SIDE)[0]
+        cover = read_square(file, bands=_BANDS["lc"], side=_sentinel.PATCH_SIDE)[0]
         codes = checked_codes(cover, range(len(IGBP_TO_DFC2020)), file)
         return PatchData({**arrays, "labels": _LOOKUP[codes][None]}, codes)
 
     def tile_class(self, patch: Patch, labels: Codes | None) -> TileClass:
         """See `Archive.tile_class`; `labels` are IGBP codes (y, x)."""
-        if labels is None:
-            msg = f"patch {patch.patch} comes without its crop of the labels"
-            raise ValueError(msg)
         return majority_class(labels, DFC2020, IGBP_TO_DFC2020, self.majority)

@@ -1,0 +1,33 @@
+"""`index.csv` of a folder: what is known of every tile beside its file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from landmeta.errors import DataError
+
+Row = Mapping[str, str]
+NAME = "index.csv"
+
+
+def read_index(folder: Path) -> dict[str, Row]:
+    """Rows of `index.csv` by the path of their tile relative to the folder; empty where there is none.
+
+    Raises:
+        DataError: the file is no text or has no column `path`.
+    """
+    file = folder / NAME
+    if not file.is_file():
+        return {}
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            rows = list(csv.DictReader(text))
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"{file} is no table of comma-separated text ({error})"
+        raise DataError(msg, "rename it if it does not describe the tiles") from error
+    if rows and "path" not in rows[0]:
+        msg = f"{file} has the columns {', '.join(map(str, rows[0]))}, expected one named path"
+        raise DataError(msg, "rename it if it does not describe the tiles")
+    return {row["path"].replace("\\", "/"): row for row in rows if row["path"]}
