@@ -24,9 +24,9 @@ _TOLERANCE = 1e-3  # pixels by which rounded coordinates may fall short of the g
 _CANDIDATES = 100  # tiles of a class that are tried for each support tile before a draw is given up
 
 _REGION_IDS: dict[Part, str] = {
-    "train": "3 4 6 7 9 11 14 15 19 20 24 25 27 28 29 31 33 35 37 39 41 43 44 45 47 52 53 56 57 58 59 61 62 66 "
-    "68 69 71 75 77 79 80 82 84 86 87 93 94 97 100 102 104 105 112 113 114 115 116 117 120 121 124 125 127 129 "
-    "131 132 133 136 137 142 143 144 146 147 149",
+    "train": "3 4 6 7 9 11 14 15 19 20 24 25 27 28 29 31 33 35 37 39 41 43 44 45 47 52 53 56 57 58 59 61 62 "
+    "66 68 69 71 75 77 79 80 82 84 86 87 93 94 97 100 102 104 105 112 113 114 115 116 117 120 121 124 125 "
+    "127 129 131 132 133 136 137 142 143 144 146 147 149",
     "val": "1 26 30 36 40 42 55 63 64 72 76 78 83 85 88 89 106 107 109 119 128 138 139 140 148",
     "holdout": "8 17 21 22 32 49 65 73 81 90 91 95 101 103 108 110 118 122 123 126 130 134 135 141 145",
 }
@@ -46,7 +46,7 @@ SEN12MS_HOLDOUT_SCENES: frozenset[tuple[str, str]] = frozenset(
 )
 """The official hold-out of SEN12MS as (season, region): 26 scenes with 18,106 of the 180,662 patches.
 
-Source: splits/SEN12MS_holdOutScenes.txt of the SEN12MS toolbox, whose list of test patches has the same scenes.
+From splits/SEN12MS_holdOutScenes.txt of the SEN12MS toolbox; its list of test patches has the same scenes.
 """
 
 

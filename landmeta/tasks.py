@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 
 from landmeta.errors import DataError
-from landmeta.splits import Blocked, Places
+from landmeta.splits import GAP, Blocked, support_apart
+from landmeta.tile_table import RegionTiles
+from landmeta.tile_table import TileTable as TileTable
 
-_ATTEMPTS = 100  # draws of a task that may find no room for the gap before the table is said to have none
-
-_Column = npt.ArrayLike | pd.Series
+_ATTEMPTS = 100  # draws that may find no room for the gap before the tiles are said to have none
 
 
 class TileSource(Protocol):
@@ -38,130 +39,6 @@ class TaskSource(Protocol):
             IndexError: the source is finite and has no such task.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class TileTable:
-    """What tasks need to know of tiles, one entry a tile; `TileTable.of` and `from_frame` make one.
-
-    `row` is the tile's row in the frame that it came from: tasks name tiles by it. `region` and `season`
-    number `regions` and `seasons`; `code` is the class; `block` (patch, cluster) and `crs` are numbers, -1
-    is no CRS; `x`, `y` are the top-left corner in the CRS (NaN: none), `pixel` the side of a pixel in its
-    units and `side` that of the tile in pixels.
-    """
-
-    row: Int[np.ndarray, "tile"]
-    region: Int[np.ndarray, "tile"]
-    season: Int[np.ndarray, "tile"]
-    code: Int[np.ndarray, "tile"]
-    block: Int[np.ndarray, "tile"]
-    crs: Int[np.ndarray, "tile"]
-    x: Float[np.ndarray, "tile"]
-    y: Float[np.ndarray, "tile"]
-    pixel: Float[np.ndarray, "tile"]
-    side: Int[np.ndarray, "tile"]
-    regions: tuple[str, ...]
-    seasons: tuple[str, ...]
-    class_names: Mapping[int, str]
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        region: _Column,
-        code: _Column,
-        season: _Column = "",
-        block: _Column | None = None,
-        crs: _Column = "",
-        x: _Column = math.nan,
-        y: _Column = math.nan,
-        pixel: _Column = 10.0,
-        side: _Column = 128,
-        row: _Column | None = None,
-        class_names: Mapping[int, str] | None = None,
-    ) -> TileTable:
-        """A table from columns; a single value counts for every tile.
-
-        Without `block` every tile is a block of its own. Blocks are told apart within region and season.
-        """
-        codes = np.atleast_1d(np.asarray(code)).astype(np.int64)
-        tiles = len(codes)
-        region_id, regions = _numbered(region, tiles)
-        season_id, seasons = _numbered(season, tiles)
-        blocks = np.arange(tiles) if block is None else _numbered(block, tiles)[0]
-        cell = region_id * len(seasons) + season_id
-        crs_id, systems = _numbered(crs, tiles)
-        if "" in systems:
-            crs_id = np.where(crs_id == systems.index(""), -1, crs_id)
-        at, to = (np.broadcast_to(np.asarray(v, np.float64), tiles) for v in (x, y))
-        return cls(
-            row=np.arange(tiles) if row is None else np.asarray(row, np.int64),
-            region=region_id,
-            season=season_id,
-            code=codes,
-            block=cell * (int(blocks.max(initial=0)) + 1) + blocks,
-            crs=np.where(np.isfinite(at) & np.isfinite(to), crs_id, -1),
-            x=at,
-            y=to,
-            pixel=np.broadcast_to(np.asarray(pixel, np.float64), tiles),
-            side=np.broadcast_to(np.asarray(side, np.int64), tiles),
-            regions=regions,
-            seasons=seasons,
-            class_names=dict(class_names or {}),
-        )
-
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> TileTable:
-        """The table of a store's index; quarantined rows are left out, the others keep their row numbers.
-
-        Columns region, season and class_code must be there; class_name, block, patch, crs, x, y, pixel,
-        side, status and dataset are used as far as they are. Rows are counted from 0.
-
-        Raises:
-            DataError: a column is lacking, tiles of several datasets, or none at all.
-        """
-        lacking = [name for name in ("region", "season", "class_code") if name not in frame]
-        if lacking:
-            msg = f"the index has no column {lacking[0]}: expected region, season and class_code"
-            raise DataError(msg, "read those columns from the store's index as well")
-        if "dataset" in frame and frame["dataset"].nunique() > 1:
-            names = ", ".join(sorted(map(str, frame["dataset"].unique())))
-            msg = f"the index holds tiles of several datasets ({names}): tasks are drawn from one"
-            raise DataError(msg, "choose one dataset when reading the index")
-        row = np.arange(len(frame))
-        if "status" in frame:
-            row = np.flatnonzero(frame["status"].to_numpy() == "ok")
-            frame = frame.iloc[row]
-        if not len(frame):
-            msg = "the index holds no usable tile"
-            raise DataError(msg, "ingest the archive first, or choose another region or dataset")
-        given = {name: frame[name] for name in ("crs", "x", "y", "pixel", "side") if name in frame}
-        return cls.of(
-            region=frame["region"],
-            season=frame["season"],
-            code=frame["class_code"],
-            block=_blocks(frame),
-            row=row,
-            class_names=_class_names(frame),
-            **given,
-        )
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def where(self, keep: Bool[np.ndarray, "tile"]) -> TileTable:
-        """The tiles where `keep` is true; they keep their row numbers."""
-        names = ("row", "region", "season", "code", "block", "crs", "x", "y", "pixel", "side")
-        return replace(self, **{name: getattr(self, name)[keep] for name in names})
-
-    def places(self) -> Places:
-        """Where the tiles lie, for splits that keep a gap on the ground."""
-        half = self.pixel * self.side / 2
-        return Places(self.x + half, self.y - half, half, self.pixel, self.crs, self.block)
-
-    def class_name(self, code: int) -> str:
-        """Name of a class, or `class 3` where the table knows none."""
-        return self.class_names.get(code, f"class {code}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,33 +85,288 @@ class Task:
 
 
 def _binary(codes: Int[np.ndarray, "tile"], positive: int) -> Int[np.ndarray, "tile"]:
-    return np.equal(codes, positive).astype(np.int64)
+    targets: Int[np.ndarray, "tile"] = (codes == positive).astype(np.int64)
+    return targets
 
 
-def _numbered(values: _Column, tiles: int) -> tuple[Int[np.ndarray, "tile"], tuple[str, ...]]:
-    """Number of each value among the sorted distinct ones, as text; missing values are the empty text."""
-    if isinstance(values, pd.Series):
-        column = values
-    else:
-        column = pd.Series(np.broadcast_to(np.asarray(values), tiles))
-    ids, names = pd.factorize(column, sort=True)
-    texts = [str(name) for name in names]
-    if (ids < 0).any():
-        ids, texts = np.where(ids < 0, len(texts), ids), [*texts, ""]
-    return ids.astype(np.int64), tuple(texts)
+@dataclass(frozen=True, slots=True)
+class FixedTasks:
+    """A finite source: tasks that are given."""
+
+    tasks: tuple[Task, ...]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def task(self, number: int) -> Task:
+        """Task `number`; IndexError past the last."""
+        if number < 0:
+            msg = f"tasks are counted from 0, found {number}"
+            raise IndexError(msg)
+        return self.tasks[number]
 
 
-def _blocks(frame: pd.DataFrame) -> _Column | None:
-    """The block of each row, else its patch; None if the frame knows neither."""
-    columns = [frame[name] for name in ("block", "patch") if name in frame]
-    if len(columns) == 2:
-        unnamed = columns[0].isna() | (columns[0].astype(str) == "")
-        return columns[0].astype(str).where(~unnamed, columns[1].astype(str)) if unnamed.any() else columns[0]
-    return columns[0] if columns else None
+def _task(
+    region: RegionTiles,
+    codes: Sequence[int],
+    target: int | None,
+    support: Sequence[Int[np.ndarray, "_"]],
+    query: Sequence[Int[np.ndarray, "_"]],
+    blocked: Blocked,
+) -> Task:
+    """The task of chosen classes, with the support and query tiles of each."""
+    classes = np.array(codes, np.int64)
+    return Task(
+        region.region,
+        region.season,
+        tuple(codes),
+        target,
+        region.rows[np.concatenate(support)],
+        region.rows[np.concatenate(query)],
+        np.repeat(classes, [len(tiles) for tiles in support]),
+        np.repeat(classes, [len(tiles) for tiles in query]),
+        blocked,
+    )
 
 
-def _class_names(frame: pd.DataFrame) -> dict[int, str]:
-    if "class_name" not in frame:
-        return {}
-    pairs = frame[["class_code", "class_name"]].drop_duplicates()
-    return {int(c): str(n) for c, n in zip(pairs["class_code"], pairs["class_name"], strict=True)}
+class TaskSampler:
+    """Draws n-way k-shot tasks from the region-seasons of a table: a source of tasks without end.
+
+    A class of a region-season takes part with at least `shots + queries` tiles, and a region-season with at
+    least `ways` such classes. A task is one region-season, drawn uniformly, `ways` of its classes, `shots`
+    support and `queries` query tiles of each, and one class as target.
+
+    Task i depends on the table, the settings, `seed` and i alone. To resume a run, keep `state(i)` of the
+    first task that is not used yet.
+
+    Args:
+        table: tiles to draw from; leave out what is held out with `TileTable.part`.
+        ways: classes a task.
+        shots: support tiles a class.
+        queries: query tiles a class.
+        seed: of all draws.
+        blocked: keep support and query apart: by `gap` pixels where tiles have a place on the ground, and
+            never with tiles of one patch on both sides. Classes that cannot be parted so are left out.
+        gap: pixels between support and query.
+        mirror: draw as METEOR's published code does: classes need more than `shots + queries` tiles and
+            region-seasons more than `ways` classes; support and query are a fixed function of the ordered
+            classes; the target has the same place among the ascending class codes in all tasks of a
+            meta-batch; neighbours are not kept apart. The very tiles it drew cannot be had again: they hang
+            on the order of its tile list.
+        meta_batch: tasks of a meta-batch, for `mirror`.
+
+    Raises:
+        DataError: no region-season has enough classes with enough tiles; those that come nearest are named.
+    """
+
+    def __init__(
+        self,
+        table: TileTable,
+        *,
+        ways: int = 4,
+        shots: int = 2,
+        queries: int = 2,
+        seed: int = 0,
+        blocked: bool = True,
+        gap: int = GAP,
+        mirror: bool = False,
+        meta_batch: int = 4,
+    ) -> None:
+        if ways < 2 or min(shots, queries, meta_batch) < 1:
+            msg = f"a task needs 2 ways, 1 shot and 1 query at least, found {ways}, {shots} and {queries}"
+            raise ValueError(msg)
+        self.ways, self.shots, self.queries, self.seed = ways, shots, queries, seed
+        self.blocked, self.gap = blocked and not mirror, gap
+        self.mirror, self.meta_batch = mirror, meta_batch
+        self._regions, self._choices = self._eligible(table)
+
+    def task(self, number: int) -> Task:
+        """Task `number`, counted from 0.
+
+        Raises:
+            DataError: a hundred draws in a row found no support and query that are far enough apart.
+        """
+        rng = np.random.default_rng((self.seed, number))
+        for _ in range(_ATTEMPTS):
+            i = int(rng.integers(len(self._regions)))
+            region, codes = self._regions[i], rng.permutation(self._choices[i])[: self.ways].tolist()
+            target = self._target(codes, number, rng)
+            if not self.blocked:
+                return _task(region, codes, target, *self._draw(i, codes, rng), "none")
+            members = [region.classes[code] for code in codes]
+            if drawn := support_apart(region.places, members, self.shots, self.queries, rng, self.gap):
+                query = [rng.choice(tiles, self.queries, replace=False) for tiles in drawn[1]]
+                return _task(region, codes, target, drawn[0], query, region.places.blocked())
+        msg = (
+            f"{_ATTEMPTS} draws found no {self.ways} classes with support and query {self.gap} px apart, "
+            f"the last in {' '.join((region.region, region.season)).strip()}"
+        )
+        raise DataError(msg, "ask for fewer ways, shots or queries, a smaller gap, or blocked=False")
+
+    def __iter__(self) -> Iterator[Task]:
+        """Tasks 0, 1, 2, ... without end."""
+        return map(self.task, count())
+
+    def state(self, position: int) -> dict[str, int | str]:
+        """What a run keeps, as JSON, to go on with task `position`."""
+        return {"position": position, "tasks": self._fingerprint()}
+
+    def restore(self, state: Mapping[str, int | str]) -> int:
+        """Number of the task to go on with.
+
+        Raises:
+            DataError: the state is of other tiles or settings, so that other tasks would follow.
+        """
+        if state.get("tasks") != self._fingerprint():
+            msg = "the run to resume drew its tasks from other tiles or with other settings"
+            raise DataError(msg, "resume with the same store, split, seed and task settings, or start anew")
+        return int(state["position"])
+
+    def _fingerprint(self) -> str:
+        names = ("ways", "shots", "queries", "seed", "blocked", "gap", "mirror", "meta_batch")
+        digest = hashlib.sha256(json.dumps([getattr(self, name) for name in names]).encode())
+        for region, codes in zip(self._regions, self._choices, strict=True):
+            digest.update(json.dumps([region.region, region.season, codes]).encode())
+            digest.update(region.rows.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+    def _eligible(self, table: TileTable) -> tuple[list[RegionTiles], list[list[int]]]:
+        """The region-seasons to draw from, and the classes of each."""
+        regions, strict = table.by_region(), int(self.mirror)
+        choices = [region.fitting(self.shots + self.queries + strict) for region in regions]
+        if self.blocked:
+            parts = self.shots, self.queries, self.gap
+            choices = [
+                [code for code in codes if region.separable(code, *parts)]
+                for region, codes in zip(regions, choices, strict=True)
+            ]
+        kept = [i for i, codes in enumerate(choices) if len(codes) >= self.ways + strict]
+        if not kept:
+            nearest = sorted(range(len(regions)), key=lambda i: -len(choices[i]))[:3]
+            raise self._too_few("; ".join(regions[i].describe(table.class_name) for i in nearest))
+        return [regions[i] for i in kept], [choices[i] for i in kept]
+
+    def _too_few(self, nearest: str) -> DataError:
+        than = "more than" if self.mirror else "at least"
+        room = f", apart by {self.gap} px or by patch" if self.blocked else ""
+        msg = (
+            f"no region-season has {than} {self.ways} classes with {than} {self.shots + self.queries} tiles "
+            f"({self.shots} support and {self.queries} query{room}); nearest: {nearest or 'no tile at all'}"
+        )
+        return DataError(msg, "ask for fewer ways, shots or queries, or ingest more regions")
+
+    def _draw(
+        self, region: int, codes: Sequence[int], rng: np.random.Generator
+    ) -> tuple[list[Int[np.ndarray, "_"]], list[Int[np.ndarray, "_"]]]:
+        """Support and query of each class wherever they lie."""
+        support, query = [], []
+        for code in codes:
+            # The published split has one seed for each ordered choice of classes, whatever the run's seed is.
+            source = np.random.default_rng((region, *codes, code)) if self.mirror else rng
+            tiles = self._regions[region].classes[code]
+            picks = source.choice(tiles, self.shots + self.queries, replace=False)
+            support.append(picks[: self.shots])
+            query.append(picks[self.shots :])
+        return support, query
+
+    def _target(self, codes: Sequence[int], number: int, rng: np.random.Generator) -> int:
+        if not self.mirror:
+            return codes[int(rng.integers(self.ways))]
+        shared = np.random.default_rng((self.seed, number // self.meta_batch, 1))
+        return sorted(codes)[int(shared.integers(self.ways))]
+
+
+def region_task(
+    table: TileTable,
+    region: str,
+    season: str,
+    *,
+    shots: int,
+    rng: np.random.Generator,
+    blocked: bool = True,
+    gap: int = GAP,
+) -> Task:
+    """The task of a whole region-season: `shots` support tiles a class, all others query, every class asked.
+
+    Classes with more than `shots` tiles take part. With `blocked` tiles nearer than `gap` pixels to a support
+    tile, or of its patch, are left out of the query; without, as METEOR does on DFC2020, they stay in it.
+
+    Raises:
+        DataError: no such region-season, fewer than two classes with enough tiles, or no support that leaves
+            each class a query tile far enough away.
+    """
+    part = table.of_region(region, season)
+    ground = part.by_region()[0]
+    codes = ground.fitting(shots + 1)
+    if blocked:
+        codes = [code for code in codes if ground.separable(code, shots, 1, gap)]
+    if len(codes) < 2:
+        room = f" of which one lies {gap} px or a patch apart" if blocked else ""
+        msg = f"fewer than two classes have more than {shots} tiles{room}: {ground.describe(part.class_name)}"
+        raise DataError(msg, "ask for fewer shots, or blocked=False to let neighbours be query tiles")
+    members = [ground.classes[code] for code in codes]
+    if not blocked:
+        order = [rng.permutation(tiles) for tiles in members]
+        query = [np.sort(tiles[shots:]) for tiles in order]
+        return _task(ground, codes, None, [tiles[:shots] for tiles in order], query, "none")
+    for _ in range(_ATTEMPTS):
+        if drawn := support_apart(ground.places, members, shots, 1, rng, gap):
+            return _task(ground, codes, None, *drawn, ground.places.blocked())
+    msg = f"no {shots} support tiles a class leave queries {gap} px apart: {ground.describe(part.class_name)}"
+    raise DataError(msg, "ask for fewer shots, a smaller gap, or blocked=False")
+
+
+def imbalanced(
+    task: Task,
+    share: float,
+    rng: np.random.Generator,
+    *,
+    size: int | None = None,
+    concentration: float = 100.0,
+) -> Task:
+    """The task with its query thinned so that one class, drawn at random, dominates.
+
+    Class shares are a draw of a Dirichlet distribution whose mean gives `share` to that class and the same
+    to all others. Each class keeps a tile at least.
+
+    Args:
+        task: with as large a query as there is, such as from `region_task`.
+        share: mean share of the dominant class, from 1 / classes (balanced) to 0.95.
+        rng: source of the draw.
+        size: query tiles wanted; by default as many as the shares allow.
+        concentration: of the Dirichlet distribution; `math.inf` for the mean itself.
+
+    Raises:
+        ValueError: `share` is outside its range.
+        DataError: a class has too few query tiles for `size`.
+    """
+    classes = len(task.classes)
+    if not 1 / classes - 1e-9 <= share <= 0.95:
+        msg = f"share {share} of the dominant class is outside 1/{classes} (balanced) to 0.95"
+        raise ValueError(msg)
+    mean = np.full(classes, (1 - share) / (classes - 1))
+    mean[rng.integers(classes)] = share
+    drawn = mean if math.isinf(concentration) else rng.dirichlet(concentration * mean)
+    pools = [np.flatnonzero(task.query_codes == code) for code in task.classes]
+    there = np.array([len(pool) for pool in pools])
+    total = size or int((there / np.maximum(drawn, 1e-12)).min())
+    wanted = _apportion(drawn, max(total, classes))
+    if (wanted > there).any():
+        k = int((wanted - there).argmax())
+        msg = f"class {task.classes[k]} has {there[k]} query tiles, {wanted[k]} are wanted for {total} in all"
+        raise DataError(msg, "ask for a smaller size or share")
+    keep = np.concatenate(
+        [np.sort(rng.choice(p, n, replace=False)) for p, n in zip(pools, wanted, strict=True)]
+    )
+    return replace(task, query=task.query[keep], query_codes=task.query_codes[keep])
+
+
+def _apportion(shares: Float[np.ndarray, "_"], total: int) -> Int[np.ndarray, "_"]:
+    """Whole numbers of sum `total` close to `shares * total`, each at least 1."""
+    exact = shares * total
+    counts: Int[np.ndarray, "_"] = np.maximum(np.floor(exact).astype(np.int64), 1)
+    while (gap := total - int(counts.sum())) != 0:
+        excess = counts - exact
+        k = int(excess.argmin()) if gap > 0 else int(np.where(counts > 1, excess, -np.inf).argmax())
+        counts[k] += np.sign(gap)
+    return counts
