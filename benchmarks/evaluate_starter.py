@@ -1,5 +1,7 @@
 """Compare starts under the same heads: `python benchmarks/evaluate_starter.py A.safetensors B.safetensors`.
 
+The first one is also compared with each of the others.
+
 Protocol hls-Npx of the acceptance suite on the validation clusters: support from columns 0-55, scored on
 columns 72-127, balanced accuracy, seeds averaged within a cluster, paired differences over clusters.
 """
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.ensemble import RandomForestClassifier
 
-from landmeta.assessment import balanced_accuracy
+from landmeta.assessment import balanced_accuracy, paired_unit_interval
 from landmeta.checkpoints import load_start
 from landmeta.metatraining import Episode, draw_pixels, episode_logits
 from landmeta.start import Start
@@ -67,15 +69,29 @@ def main() -> None:
     chips = [c for c in first.values() if len(halves(c)[2]) >= 2]
     for shots in (5, 20):
         forest = np.array([score(c, None, shots, a.seeds) for c in chips])
-        for path in a.starts:
-            ours = np.array([score(c, load_start(path)[0], shots, a.seeds) for c in chips])
-            error = 1.96 * (ours - forest).std(ddof=1) / len(chips) ** 0.5
-            row = {"start": path.name, "shots": shots, "clusters": len(chips), "ours": ours.mean()}
-            row |= {"forest": forest.mean(), "diff": (ours - forest).mean(), "diff_half_width": error}
-            print(
-                json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}),
-                flush=True,
-            )
+        scores = {
+            p.name: np.array([score(c, load_start(p)[0], shots, a.seeds) for c in chips]) for p in a.starts
+        }
+        first_start = scores[a.starts[0].name]
+        for name, ours in scores.items():
+            row: dict[str, object] = {"start": name, "shots": shots, "clusters": len(chips)}
+            row |= {
+                "ours": round(ours.mean(), 4),
+                "forest": round(forest.mean(), 4),
+                **paired("forest", ours, forest),
+            }
+            if name != a.starts[0].name:
+                row |= paired(name, first_start, ours)
+            print(json.dumps(row), flush=True)
+
+
+def paired(name: str, ours: np.ndarray, other: np.ndarray) -> dict[str, object]:
+    """Mean difference over clusters and its 95 % interval by bootstrap."""
+    low, high = paired_unit_interval(ours, other)
+    return {
+        f"minus_{name}": round(float((ours - other).mean()), 4),
+        f"minus_{name}_ci95": [round(low, 4), round(high, 4)],
+    }
 
 
 if __name__ == "__main__":

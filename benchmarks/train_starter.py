@@ -1,7 +1,8 @@
 """Make the starter checkpoint: `make starter` (about half an hour on one CPU core).
 
 Episodes from hls_worldcover train clusters, eurosat_rgb (first 800 of each class) and simulated scenes.
-`--joint` trains the same network the ordinary way instead (one classifier for all classes, no episodes);
+`--joint` trains the same network the ordinary way instead (the same sources, one
+classifier for all classes of each, no episodes);
 `--steps 0` keeps the random initialisation. `evaluate_starter.py` compares the three.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from landmeta.checkpoints import save_start
 from landmeta.metatraining import Episode, EpisodeSource, TrainSettings, halves_episode, train
 from landmeta.start import Start, balanced_cross_entropy, pixel_features
 from landmeta_catalog.archives.chips import HLS_BANDS, RGB_BANDS, Chip, eurosat_rgb_tiles, hls_chips
-from landmeta_catalog.simulate import simulate_scene
+from landmeta_catalog.simulate import LEGEND, simulate_scene
 
 WIDTHS = (32, 64, 128, 256)
 
@@ -89,34 +92,71 @@ def mixed_source(data: Path, parts: dict[str, float]) -> EpisodeSource:
     return lambda rng: ready[rng.choice(len(ready), p=shares)](rng)
 
 
-def train_jointly(start: Start, data: Path, settings: TrainSettings, deadline: float) -> None:
-    """The control: one linear classifier for all WorldCover classes over all chips, plain cross entropy."""
+Sample = tuple[torch.Tensor, tuple[str, ...], torch.Tensor]
+"""An image (1, band, y, x), its band names, and class numbers: (y * x,), -1 unknown, or (1,) of a tile."""
+
+
+def joint_sources(
+    data: Path, parts: dict[str, float]
+) -> list[tuple[int, Callable[[np.random.Generator], Sample]]]:
+    """Number of classes and a draw of labelled images for each source, the same data as the episodes."""
     clusters = json.loads((data / "splits.json").read_text())["hls_worldcover"]["train"]
-    chips = hls_chips(data / "hls_worldcover", clusters)
-    codes = sorted({int(k) for c in chips for k in np.unique(c.labels)})
-    classifier = torch.nn.LazyLinear(len(codes))
+    found: list[tuple[int, Callable[[np.random.Generator], Sample]]] = []
+    for name in parts:
+        if name == "hls":
+            chips = hls_chips(data / "hls_worldcover", clusters)
+            codes = sorted({int(k) for c in chips for k in np.unique(c.labels)})
+            found.append((len(codes), partial(_joint_chip, chips, codes)))
+        elif name == "simulated":
+            found.append((len(LEGEND.codes), _joint_scene))
+        else:
+            tiles = eurosat_rgb_tiles(data / "eurosat_rgb/eurosat_rgb.tar", 0, 800)
+            found.append((len(tiles), partial(_joint_tile, [tiles[name] for name in sorted(tiles)])))
+    return found
+
+
+def _joint_chip(chips: list[Chip], codes: list[int], rng: np.random.Generator) -> Sample:
+    chip = chips[rng.integers(len(chips))]
+    target = torch.from_numpy(np.searchsorted(codes, chip.labels.ravel()))
+    return torch.from_numpy(np.nan_to_num(chip.image))[None], HLS_BANDS, target
+
+
+def _joint_scene(rng: np.random.Generator) -> Sample:
+    scene = simulate_scene(int(rng.integers(2**31)), 128, shift=1.0)
+    target = np.searchsorted(LEGEND.codes, scene.truth.ravel())
+    target[scene.truth.ravel() == 255] = -1
+    return torch.from_numpy(scene.image.astype(np.float32) * 1e-4)[None], SENTINEL2, torch.from_numpy(target)
+
+
+def _joint_tile(tiles: list[list[np.ndarray]], rng: np.random.Generator) -> Sample:
+    of_class = int(rng.integers(len(tiles)))
+    image = tiles[of_class][rng.integers(len(tiles[of_class]))]
+    return torch.from_numpy(image)[None], RGB_BANDS, torch.tensor([of_class])
+
+
+def train_jointly(
+    start: Start, data: Path, parts: dict[str, float], settings: TrainSettings, deadline: float
+) -> None:
+    """The control: one linear classifier a source over all its classes, plain cross entropy, no episodes."""
+    sources = joint_sources(data, parts)
+    shares = np.array(list(parts.values())) / sum(parts.values())
+    classifiers = torch.nn.ModuleList(torch.nn.Linear(sum(WIDTHS), classes) for classes, _ in sources)
+    for parameter in classifiers.parameters():
+        torch.nn.init.zeros_(parameter)
     rng = np.random.default_rng(settings.seed)
-    optimizer: torch.optim.Adam | None = None
-    schedule: torch.optim.lr_scheduler.OneCycleLR | None = None
+    optimizer = torch.optim.Adam(
+        [*start.network.blocks.parameters(), *classifiers.parameters()], settings.rate
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.rate, total_steps=settings.steps + 1, pct_start=0.1
+    )
     for step in range(1, settings.steps + 1):
         total = 0.0
         for _ in range(settings.tasks):
-            chip = chips[rng.integers(len(chips))]
-            image = torch.from_numpy(np.nan_to_num(chip.image))[None]
-            flat = pixel_features(start, image, HLS_BANDS).permute(0, 2, 3, 1).flatten(0, 2)
-            depth = flat[:, -sum(WIDTHS) :]  # the deep features alone: spectral groups would let it idle
-            chosen = torch.from_numpy(rng.permutation(len(flat))[:1024])
-            target = torch.from_numpy(np.searchsorted(codes, chip.labels.ravel()))[chosen]
-            loss = balanced_cross_entropy(classifier(depth[chosen]), target)
+            which = int(rng.choice(len(sources), p=shares))
+            loss = _joint_loss(start, sources[which][1](rng), classifiers[which], rng)
             (loss / settings.tasks).backward()
             total += float(loss.detach())
-        if optimizer is None or schedule is None:
-            optimizer = torch.optim.Adam(
-                [*start.network.blocks.parameters(), *classifier.parameters()], settings.rate
-            )
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.rate, total_steps=settings.steps + 1, pct_start=0.1
-            )
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
@@ -124,6 +164,18 @@ def train_jointly(start: Start, data: Path, settings: TrainSettings, deadline: f
             print(f"joint step {step} loss {total / settings.tasks:.3f}", flush=True)
         if time.time() > deadline:
             break
+
+
+def _joint_loss(
+    start: Start, sample: Sample, classifier: torch.nn.Module, rng: np.random.Generator
+) -> torch.Tensor:
+    image, names, target = sample
+    vectors = pixel_features(start, image, names).permute(0, 2, 3, 1).flatten(0, 2)
+    depth = vectors[:, -sum(WIDTHS) :]  # the deep features alone: spectral groups would let it idle
+    if len(target) == 1:
+        return torch.nn.functional.cross_entropy(classifier(depth.mean(dim=0, keepdim=True)), target)
+    chosen = torch.from_numpy(rng.permutation(np.flatnonzero(target.numpy() >= 0))[:1024])
+    return balanced_cross_entropy(classifier(depth[chosen]), target[chosen])
 
 
 def main() -> None:
@@ -159,10 +211,10 @@ def main() -> None:
             )
         return time.time() < deadline
 
+    parts = {k: float(v) for k, v in (p.split("=") for p in a.sources.split(","))}
     if a.joint:
-        train_jointly(start, a.data, settings, deadline)
+        train_jointly(start, a.data, parts, settings, deadline)
     elif a.steps:
-        parts = {k: float(v) for k, v in (p.split("=") for p in a.sources.split(","))}
         train(start, mixed_source(a.data, parts), settings, report)
     training = {
         "trained_on": ["hls_worldcover", "eurosat_rgb", "simulated"],
