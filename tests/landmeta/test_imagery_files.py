@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+
+from landmeta._imagery.files import _OPEN_FILES, _handles
+from landmeta.errors import ImageryError
+from landmeta.raster import open_imagery
+
+from .conftest import BLOCKS, NORTH, WEST, imagery_error, reflectances, write_raster
+
+
+def test_a_vrt_is_read_like_a_file(tmp_path: Path, scene: Path) -> None:
+    vrt = tmp_path / "scene.vrt"
+    rasterio.shutil.copy(scene, vrt, driver="VRT")
+    assert open_imagery([vrt]).bands.names == ("B02", "B8A")
+    np.testing.assert_array_equal(
+        open_imagery([vrt]).read(0, 0, 9, 9), open_imagery([scene]).read(0, 0, 9, 9)
+    )
+
+
+def test_threads_read_the_same_numbers(tmp_path: Path) -> None:
+    imagery = open_imagery(
+        [write_raster(tmp_path / "a.tif", reflectances(2, 256), names=["B2", "B3"], **BLOCKS)]
+    )
+    expected, results = imagery.read(0, 0, 256, 256), {}
+
+    def work(index: int) -> None:
+        for _ in range(5):
+            results[index] = imagery.read(index * 60, 0, 60, 256)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(4):
+        np.testing.assert_array_equal(results[index], expected[:, index * 60 : index * 60 + 60])
+
+
+def test_many_files_are_not_all_kept_open(tmp_path: Path) -> None:
+    for i in range(_OPEN_FILES + 8):
+        write_raster(tmp_path / f"{i:02d}.tif", reflectances(1, 4), names=["B2"], at=(WEST + 40 * i, NORTH))
+    imagery = open_imagery([tmp_path])
+    assert np.isfinite(imagery.read(0, 0, *imagery.shape)).all()
+    assert len(_handles.open) <= _OPEN_FILES
+
+
+# --- what cannot be read ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        (None, "a.tif does not exist"),
+        ("", "a.tif is an empty file"),
+        ("name,value\n1,2\n", "a.tif is no raster"),
+    ],
+    ids=["missing", "empty", "no raster"],
+)
+def test_a_file_that_holds_no_image_is_named(tmp_path: Path, content: str | None, finding: str) -> None:
+    if content is not None:
+        (tmp_path / "a.tif").write_text(content)
+    assert finding in str(imagery_error([tmp_path / "a.tif"]))
+
+
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("options", [{}, BLOCKS], ids=["strips", "blocks"])
+def test_a_truncated_tiff_is_refused_when_opened(
+    tmp_path: Path, part: float, options: dict[str, Any]
+) -> None:
+    file = write_raster(tmp_path / "a.tif", reflectances(3, 256), names=["B2", "B3", "B4"], **options)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * part)])
+    message = str(imagery_error([file]))
+    assert "a.tif" in message
+    assert "truncated" in message
+
+
+def test_a_truncated_tiff_is_refused_even_where_its_first_and_last_blocks_are_whole(tmp_path: Path) -> None:
+    file = write_raster(tmp_path / "a.tif", reflectances(1, 256) * 0, names=["B2"], SPARSE_OK=True, **BLOCKS)
+    with rasterio.open(file, "r+") as out:
+        for corner in (0, 192, 64, 128):  # in this order they stand in the file
+            part = rasterio.windows.Window(corner, corner, 64, 64)
+            out.write(reflectances(1, 64, seed=corner), window=part)
+    content = file.read_bytes()
+    file.write_bytes(content[:-2000])
+    assert "block 2, 2" in str(imagery_error([file]))
+
+
+def test_a_tiff_with_a_damaged_block_is_an_error_of_its_name_when_read(tmp_path: Path) -> None:
+    file = write_raster(tmp_path / "a.tif", reflectances(1, 256), names=["B2"], **BLOCKS)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 6000] = bytes(6000)
+    file.write_bytes(content)
+    with pytest.raises(ImageryError, match=r"a\.tif"):
+        open_imagery([file], scale=1e-4).read(0, 0, 256, 256)
+
+
+def test_a_file_removed_after_opening_is_an_error_of_its_name(scene: Path) -> None:
+    imagery = open_imagery([scene])
+    scene.unlink()
+    with pytest.raises(ImageryError, match=r"scene\.tif"):
+        imagery.read(0, 0, 2, 2)
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    file = write_raster(tmp_path / "a.tif", reflectances().astype(np.complex64), names=["VV", "VH"])
+    assert "complex" in str(imagery_error([file]))

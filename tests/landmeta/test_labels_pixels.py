@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from landmeta._labels.pixels import Covered, patches
+from landmeta.labels import read_labels
+
+from .conftest import (
+    NORTH,
+    UTM,
+    WEST,
+    area,
+    block,
+    centre,
+    flat_imagery,
+    label_error,
+    pixels_of,
+    write_raster,
+    write_vector,
+)
+
+# --- polygons and points ---------------------------------------------------------------------------
+
+
+def test_a_polygon_labels_the_pixels_whose_centre_it_holds(tmp_path: Path) -> None:
+    shapes = [area(2, 3, 4, 5), area(20.4, 30.4, 2.2, 2.2)]
+    labels = read_labels(write_vector(tmp_path / "a.gpkg", shapes, ["water", "forest"]), flat_imagery())
+    assert pixels_of(labels, "water") == block(2, 3, 4, 5)
+    assert pixels_of(labels, "forest") == block(20, 30, 3, 3)
+    assert labels.warnings == ()
+    assert labels.legend.names == ("forest", "water")
+    assert labels.rows.dtype == labels.codes.dtype == labels.groups.dtype == np.int64
+
+
+def test_a_point_labels_the_pixel_that_it_is_in(tmp_path: Path) -> None:
+    shapes = [centre(0, 0), centre(39, 49), shapely.Point(WEST + 109.9, NORTH - 50.1), centre(7, 8)]
+    labels = read_labels(write_vector(tmp_path / "a.geojson", shapes, list("aabb")), flat_imagery())
+    assert pixels_of(labels, "a") == {(0, 0), (39, 49)}
+    assert pixels_of(labels, "b") == {(5, 10), (7, 8)}
+    assert len(set(labels.groups.tolist())) == 4
+
+
+def test_polygons_and_points_may_be_mixed(tmp_path: Path) -> None:
+    shapes = [area(2, 2, 2, 2), centre(9, 9), centre(10, 10)]
+    labels = read_labels(write_vector(tmp_path / "a.geojson", shapes, ["a", "b", "b"]), flat_imagery())
+    assert (len(pixels_of(labels, "a")), len(pixels_of(labels, "b"))) == (4, 2)
+
+
+def test_a_polygon_between_pixel_centres_labels_the_pixel_of_its_centroid(tmp_path: Path) -> None:
+    shapes = [area(5.6, 7.1, 0.3, 0.3), area(9.1, 9.1, 0.2, 0.2), area(20, 20, 2, 2)]
+    labels = read_labels(write_vector(tmp_path / "a.gpkg", shapes, ["a", "a", "b"]), flat_imagery())
+    assert pixels_of(labels, "a") == {(5, 7), (9, 9)}
+    assert any("2 polygons hold no pixel's centre" in w for w in labels.warnings)
+
+
+def test_a_hole_is_not_labelled(tmp_path: Path) -> None:
+    ring = area(10, 10, 6, 6) - area(12, 12, 2, 2)
+    labels = read_labels(
+        write_vector(tmp_path / "a.gpkg", [ring, area(30, 30, 2, 2)], ["a", "b"]), flat_imagery()
+    )
+    assert pixels_of(labels, "a") == block(10, 10, 6, 6) - block(12, 12, 2, 2)
+
+
+def test_labels_partly_outside_are_clipped_and_those_wholly_outside_counted(tmp_path: Path) -> None:
+    shapes = [area(-2, -2, 4, 4), area(500, 0, 4, 4), centre(-1, 3), area(20, 20, 2, 2)]
+    labels = read_labels(write_vector(tmp_path / "a.geojson", shapes, list("abab")), flat_imagery())
+    assert pixels_of(labels, "a") == block(0, 0, 2, 2)
+    assert labels.warnings == ("2 of 4 labels lie outside the imagery: left out",)
+    assert set(labels.footprints["group"]) == {0, 3}
+
+
+def test_a_polygon_larger_than_the_imagery_is_burnt_in_strips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta._labels.pixels._STRIP", 150)
+    shapes = [area(-100, -100, 130, 300), area(32, 0, 4, 4)]
+    labels = read_labels(write_vector(tmp_path / "a.gpkg", shapes, ["a", "b"]), flat_imagery())
+    assert pixels_of(labels, "a") == block(0, 0, 30, 50)
+
+
+# --- overlaps --------------------------------------------------------------------------------------
+
+
+def test_pixels_under_labels_of_different_classes_are_dropped_and_counted(tmp_path: Path) -> None:
+    shapes = [area(0, 0, 4, 4), area(2, 2, 4, 4), area(0, 0, 2, 2)]
+    labels = read_labels(write_vector(tmp_path / "a.gpkg", shapes, ["a", "b", "a"]), flat_imagery())
+    assert pixels_of(labels, "a") == block(0, 0, 4, 4) - block(2, 2, 2, 2)
+    assert pixels_of(labels, "b") == block(2, 2, 4, 4) - block(2, 2, 2, 2)
+    assert "4 pixels are under labels of different classes: left out" in labels.warnings
+
+
+def test_the_third_of_three_overlapping_labels_is_not_overlooked(tmp_path: Path) -> None:
+    shapes = [area(0, 0, 4, 4), area(1, 1, 2, 2), area(0, 0, 4, 4), area(10, 10, 2, 2)]
+    labels = read_labels(write_vector(tmp_path / "a.gpkg", shapes, ["a", "b", "a", "b"]), flat_imagery())
+    assert len(pixels_of(labels, "a")) == 12
+    assert pixels_of(labels, "b") == block(10, 10, 2, 2)
+
+
+def test_a_pixel_under_several_labels_of_one_class_occurs_once(tmp_path: Path) -> None:
+    shapes = [area(0, 0, 4, 4), area(2, 2, 4, 4), area(20, 20, 2, 2)]
+    labels = read_labels(write_vector(tmp_path / "a.gpkg", shapes, ["a", "a", "b"]), flat_imagery())
+    assert len(pixels_of(labels, "a")) == int((labels.codes == 1).sum()) == 28
+    assert np.bincount(labels.groups).tolist() == [16, 12, 4]
+
+
+# --- label rasters ---------------------------------------------------------------------------------
+
+
+def test_a_label_raster_labels_its_pixels_and_patches_are_groups(tmp_path: Path) -> None:
+    codes = np.zeros((40, 50), np.uint8)
+    codes[0:2, 0:2], codes[2, 2], codes[10:12, 10:12], codes[0:2, 2:4] = 3, 3, 3, 5
+    labels = read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery())
+    assert pixels_of(labels, "class 3") == block(0, 0, 2, 2) | {(2, 2)} | block(10, 10, 2, 2)
+    assert pixels_of(labels, "class 5") == block(0, 2, 2, 2)
+    assert labels.legend.codes == (3, 5)
+    assert np.bincount(labels.groups).tolist() == [5, 4, 4]
+    assert labels.footprints.geometry.area.tolist() == [500, 400, 400]
+    assert labels.footprints["class_name"].tolist() == ["class 3", "class 5", "class 3"]
+    assert labels.warnings == ()
+
+
+def test_the_files_nodata_is_no_label(tmp_path: Path) -> None:
+    codes = np.full((40, 50), 255, np.uint8)
+    codes[0, 0:2], codes[5, 0:2], codes[9, :] = 1, 2, 0
+    assert len(read_labels(write_raster(tmp_path / "a.tif", codes, nodata=255), flat_imagery())) == 4
+
+
+def test_a_label_raster_elsewhere_on_the_grid_is_placed_by_its_coordinates(tmp_path: Path) -> None:
+    codes = np.array([[1, 1, 9, 9], [4, 4, 9, 9]], np.uint8)
+    labels = read_labels(
+        write_raster(tmp_path / "a.tif", codes, at=(WEST + 480, NORTH - 100)), flat_imagery()
+    )
+    assert pixels_of(labels, "class 1") == block(10, 48, 1, 2)
+    assert labels.legend.names == ("class 1", "class 4")
+
+
+def test_a_coarser_label_raster_labels_every_pixel_whose_centre_it_holds(tmp_path: Path) -> None:
+    codes = np.array([[1, 2], [0, 1]], np.uint8)
+    labels = read_labels(write_raster(tmp_path / "a.tif", codes, pixel=30.0), flat_imagery())
+    assert pixels_of(labels, "class 2") == block(0, 3, 3, 3)
+    assert "grid of its own" in labels.warnings[0]
+
+
+def test_a_finer_label_raster_is_taken_at_the_pixel_centres(tmp_path: Path) -> None:
+    codes = np.zeros((90, 90), np.uint8)
+    codes[1::3, 1::3] = 1 + (np.arange(30) % 2)
+    labels = read_labels(write_raster(tmp_path / "a.tif", codes, pixel=10 / 3), flat_imagery())
+    assert len(labels) == 900
+    assert pixels_of(labels, "class 1") == {(r, c) for r in range(30) for c in range(0, 30, 2)}
+
+
+def test_a_label_raster_in_degrees_falls_on_the_pixels_under_it(tmp_path: Path) -> None:
+    """The scene is 3 W 52.35 N; one label pixel of 0.0008 degrees is some 54 x 89 m."""
+    codes = np.arange(1, 101, dtype=np.uint8).reshape(10, 10) % 2 + 1
+    west, _, _, north = geopandas.GeoSeries([area(0, 0, 1, 1)], crs=UTM).to_crs(4326).total_bounds
+    file = write_raster(
+        tmp_path / "a.tif", codes, at=(west - 0.0008, north + 0.0008), pixel=0.0008, crs="EPSG:4326"
+    )
+    labels = read_labels(file, flat_imagery())
+    assert labels.warnings[0] == "labels reprojected from EPSG:4326 to EPSG:32630"
+    back = geopandas.GeoSeries([centre(20, 20)], crs=UTM).to_crs(4326)[0]
+    expected = codes[int((north + 0.0008 - back.y) / 0.0008), int((back.x - west + 0.0008) / 0.0008)]
+    assert (20, 20) in pixels_of(labels, f"class {expected}")
+
+
+def test_whole_numbers_in_a_float_raster_are_codes_and_nan_is_none(tmp_path: Path) -> None:
+    codes = np.full((40, 50), np.nan, np.float32)
+    codes[0, :2], codes[3, :2] = 4, 9
+    assert read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery()).legend.codes == (4, 9)
+
+
+def test_a_raster_of_fractions_holds_no_classes(tmp_path: Path) -> None:
+    assert "0.5" in str(label_error(write_raster(tmp_path / "a.tif", np.full((40, 50), 0.5, np.float32))))
+
+
+def test_a_million_labelled_pixels_are_read_in_seconds(tmp_path: Path) -> None:
+    codes = (np.indices((1000, 1000)).sum(axis=0) // 100 % 3 + 1).astype(np.uint8)
+    labels = read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery(1000, 1000))
+    assert len(labels) == 1_000_000
+    np.testing.assert_array_equal(labels.codes, codes[labels.rows, labels.cols])
+
+
+# --- patches ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.integers(1, 3))
+def test_patches_are_the_connected_components_of_each_class(
+    seed: int, height: int, width: int, classes: int
+) -> None:
+    codes = np.random.default_rng(seed).integers(0, classes + 1, (height, width))
+    codes[0, 0] = 1
+    rows, cols = np.nonzero(codes)
+    found = patches(Covered(rows, cols, codes[rows, cols]), width)
+    expected = np.zeros_like(codes)
+    for code in range(1, classes + 1):
+        components, _ = ndimage.label(codes == code, np.ones((3, 3)))
+        expected += np.where(components, components + 1000 * code, 0)
+    pairs = set(zip(found.tolist(), expected[rows, cols].tolist(), strict=True))
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+    assert sorted({a for a, _ in pairs}) == list(range(len(pairs)))
+
+
+def test_patches_spread_far_are_outlined_by_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landmeta._labels.pixels._STRIP", 100)
+    codes = np.zeros((40, 50), np.uint8)
+    codes[0:2, 0:3], codes[39, 48:] = 1, 2
+    labels = read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery())
+    assert labels.footprints.geometry.tolist() == [area(0, 0, 2, 3), area(39, 48, 1, 2)]
+
+
+def test_speckle_of_very_many_patches_is_outlined_by_boxes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta._labels.pixels._MOST_OUTLINES", 2)
+    codes = np.zeros((40, 50), np.uint8)
+    codes[[0, 1, 9, 20], [0, 1, 9, 20]] = 1, 1, 2, 2
+    labels = read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery())
+    assert labels.footprints.geometry.tolist()[0] == area(0, 0, 2, 2)
