@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from landmeta.errors import DataError
 from landmeta.splits import Part, Places
 
-_Column = npt.ArrayLike | pd.Series
+_Column = Sequence[object] | np.ndarray | pd.Series | str | int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class TileTable:
         cls,
         *,
         region: _Column,
-        code: _Column,
+        code: Sequence[int] | np.ndarray | pd.Series,
         season: _Column = "",
         block: _Column | None = None,
         crs: _Column = "",
@@ -58,11 +57,11 @@ class TileTable:
         row: _Column | None = None,
         class_names: Mapping[int, str] | None = None,
     ) -> TileTable:
-        """A table from columns; a single value counts for every tile.
+        """A table from the classes of its tiles and other columns, of which a single value counts for all.
 
         Without `block` every tile is a block of its own. Blocks are told apart within region and season.
         """
-        codes = np.atleast_1d(np.asarray(code)).astype(np.int64)
+        codes = np.asarray(code, np.int64)
         tiles = len(codes)
         region_id, regions = _numbered(region, tiles)
         season_id, seasons = _numbered(season, tiles)
@@ -203,7 +202,7 @@ class RegionTiles:
         """Codes of the classes with at least so many tiles."""
         return [code for code, tiles in self.classes.items() if len(tiles) >= least]
 
-    def separable(self, code: int, shots: int, queries: int, gap: float) -> bool:
+    def separable(self, code: int, shots: int, queries: int, gap: int) -> bool:
         """Whether the tiles of a class can be parted into support and query."""
         tiles = self.classes[code]
         return self.places.part(int(tiles[0]), int(tiles[-1]) + 1).separable(shots, queries, gap)
