@@ -89,7 +89,7 @@ class Places:
     crs: Int[np.ndarray, "tile"]
     block: Int[np.ndarray, "tile"]
 
-    def near(self, tile: int, gap: float = GAP) -> Bool[np.ndarray, "tile"]:
+    def near(self, tile: int, gap: int = GAP) -> Bool[np.ndarray, "tile"]:
         """Tiles (itself included) of the block of `tile`, or within `gap` pixels of it in both directions."""
         reach = (gap - _TOLERANCE) * self.pixel[tile] + self.half[tile]
         limit = self.half + reach
@@ -109,7 +109,7 @@ class Places:
         placed = len(self.crs) > 0 and self.crs[0] >= 0 and bool((self.crs == self.crs[0]).all())
         return "gap" if placed and np.isfinite(self.x).all() and np.isfinite(self.y).all() else "patch"
 
-    def separable(self, first: int, second: int, gap: float = GAP) -> bool:
+    def separable(self, first: int, second: int, gap: int = GAP) -> bool:
         """Whether `first` and `second` of these tiles can be chosen so that none is near one of the others.
 
         Exact by blocks. On the ground it is sufficient: some cut in x or y has enough tiles on both sides.
@@ -144,7 +144,7 @@ def support_apart(
     shots: int,
     queries: int,
     rng: np.random.Generator,
-    gap: float = GAP,
+    gap: int = GAP,
 ) -> tuple[list[Int[np.ndarray, "shot"]], list[Int[np.ndarray, "_"]]] | None:
     """Draw `shots` support tiles of each class such that each class keeps `queries` tiles apart from all.
 

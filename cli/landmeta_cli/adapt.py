@@ -22,8 +22,8 @@ _OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
 _Region = Annotated[
     str | None,
     typer.Option(
-        help="What to map: demo, west,south,east,north in degrees, or a vector file. "
-        "Default: all of the imagery.",
+        help="What to map: demo, west,south,east,north in degrees, a vector file, a country, or STORE/REGION "
+        "of ingested tiles. Default: all of the imagery.",
         **_IMAGERY,
     ),
 ]
@@ -54,6 +54,9 @@ _Column = Annotated[
         help="Column that holds the class. Default: the obvious one, or one layer per class.", **_LABELS
     ),
 ]
+_Shots = Annotated[
+    int, typer.Option(help="Labelled tiles a class, for a region of a tile store.", min=1, **_LABELS)
+]
 _Effort = Annotated[
     Effort,
     typer.Option(
@@ -82,6 +85,7 @@ def adapt(
     offset: _Offset = 0.0,
     labels: _LabelPath = None,
     label_column: _Column = None,
+    shots: _Shots = 5,
     effort: _Effort = Effort.quick,
     checkpoint: _Checkpoint = None,
     seed: _Seed = 0,
@@ -100,6 +104,7 @@ def adapt(
         offset=offset,
         labels=labels,
         label_column=label_column,
+        shots=shots,
         effort=effort,
         checkpoint=checkpoint,
         seed=seed,
@@ -125,6 +130,8 @@ def summary(result: RunResult) -> str:
     parts = [f"Land cover of {report['region']}: {len(report['classes'])} classes on {total:,.0f} ha"]
     if report["holdout"]:
         parts.append(_accuracy(report))
+    if report.get("unlabelled_tiles"):
+        parts.append(_unlabelled(report["unlabelled_tiles"]))
     parts.append(_areas(report, total))
     seconds = sum(report["timing_s"].values())
     parts.append(f"{seconds:.0f} s. Look at {result.folder / 'map.html'} and {result.folder / 'report.html'}")
@@ -142,6 +149,15 @@ def _accuracy(report: dict[str, Any]) -> str:
         if part
     ]
     return title + "\n" + table(("", "value", "95 %"), rows)
+
+
+def _unlabelled(found: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{part['n']:,}", f"{part['accuracy']:.3f}", f"{part['balanced_accuracy']:.3f}")
+        for name, part in (("apart from the labelled", found["apart"]), ("all others", found["all"]))
+    ]
+    title = f"Unlabelled tiles after {found['shots']} labelled ones a class, by most of their pixels"
+    return title + "\n" + table(("", "tiles", "accuracy", "balanced"), rows)
 
 
 def _areas(report: dict[str, Any], total: float) -> str:

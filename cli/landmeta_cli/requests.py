@@ -21,7 +21,8 @@ class AdaptRequest:
     """One run of `landmeta adapt`.
 
     Attributes:
-        region: Catalogue region, country, `west,south,east,north` in degrees or a vector file; None maps
+        region: Catalogue region, region of a tile store, country, `west,south,east,north` in degrees or a
+            vector file; None maps
             the whole imagery.
         imagery: Rasters, or one folder or VRT of tiles; empty where the region brings its own.
         bands: Comma-separated band names; None reads them from the file.
@@ -29,6 +30,7 @@ class AdaptRequest:
         offset: See `scale`.
         labels: Polygons, points, label raster or folder `class/tile.tif`; None if the region brings its own.
         label_column: Column that holds the class.
+        shots: Labelled tiles a class, where the region is one of a tile store.
         effort: How much of the network is adapted.
         checkpoint: Start of the adaptation; None takes the one in the package.
         seed: Of every random draw.
@@ -44,6 +46,7 @@ class AdaptRequest:
     offset: float = 0.0
     labels: Path | None = None
     label_column: str | None = None
+    shots: int = 5
     effort: Effort = Effort.quick
     checkpoint: Path | None = None
     seed: int = 0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landmeta.errors import ImageryError, LabelError, RegionError
 from landmeta_cli.console import Progress, plain
+from landmeta_cli.inputs import Inputs, read_inputs
 from landmeta_cli.provenance import provenance
 from landmeta_cli.requests import AdaptRequest, Effort
 from landmeta_cli.run_folder import MARK, OWNER, check_target, staged
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from landmeta.assessment import Comparison
     from landmeta.classmap import MapBlock
     from landmeta.labels import Labels
-    from landmeta.raster import Imagery
-    from landmeta_catalog.regions import Region
     from landmeta_maps.summary import MapSummary
 
 _FOLDS = 5
@@ -41,27 +39,6 @@ class RunResult:
 
     folder: Path
     report: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a run starts from, read and validated.
-
-    Attributes:
-        region: Name of what is mapped.
-        imagery: All of the imagery: labels anywhere on it train the model.
-        mapped: The part of the imagery to map.
-        outline: Boundary outside which the map has no data; None where the window is all there is.
-        labels: The labelled pixels, positions on the grid of `imagery`.
-        paths: Files and folders read.
-    """
-
-    region: str
-    imagery: Imagery
-    mapped: Imagery
-    outline: Geometry | None
-    labels: Labels
-    paths: tuple[Path, ...]
 
 
 @dataclass(slots=True)
@@ -95,13 +72,24 @@ def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResul
     out = request.out or default_folder(request)
     check_target(out, overwrite=request.overwrite)
     with watch.stage("read"):
-        inputs = read_inputs(request)
+        inputs = _read(request)
     check_target(out, overwrite=request.overwrite, inputs=inputs.paths)
     with watch.stage("adapt"):
         adapted = _adapt(request, inputs, progress)
     with watch.stage("hold out"):
         comparison = _hold_out(request, inputs, adapted)
     return _write(request, out, inputs, adapted, comparison, watch)
+
+
+def _read(request: AdaptRequest) -> Inputs:
+    from landmeta_cli.store_inputs import read_store_inputs
+
+    if request.region:
+        from landmeta_catalog.store_regions import find_store_region
+
+        if place := find_store_region(request.region):
+            return read_store_inputs(request, place)
+    return read_inputs(request)
 
 
 def default_folder(request: AdaptRequest) -> Path:
@@ -111,67 +99,6 @@ def default_folder(request: AdaptRequest) -> Path:
         name = request.imagery[0].resolve().stem if request.imagery else "run"
     word = "-".join(filter(None, "".join(c if c.isalnum() else " " for c in Path(name).stem).split()))
     return Path("runs") / (word.lower() or "run")
-
-
-def read_inputs(request: AdaptRequest) -> Inputs:
-    """Resolve the region, open the imagery and read the labels.
-
-    Raises:
-        RegionError: The region is unknown, has no imagery, or misses the imagery given.
-        ImageryError: There is no imagery, or it cannot be understood.
-        LabelError: There are no labels, or they cannot train a model.
-    """
-    from landmeta.labels import read_labels
-    from landmeta.raster import open_imagery
-
-    region = _region(request)
-    paths, label_path, column = _sources(request, region)
-    imagery = open_imagery(paths, bands=request.bands, scale=request.scale, offset=request.offset)
-    mapped = _clip(imagery, region)
-    labels = read_labels(label_path, imagery, column=column)
-    name = region.name if region else paths[0].stem
-    return Inputs(name, imagery, mapped, _outline(region), labels, (*paths, label_path))
-
-
-def _region(request: AdaptRequest) -> Region | None:
-    if request.region is None:
-        return None
-    from landmeta_catalog.regions import resolve_region
-
-    return resolve_region(request.region)
-
-
-def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, ...], Path, str | None]:
-    """Imagery, labels and label column: what the request names, else what the region brings."""
-    own = tuple(region.imagery or ()) if region else ()
-    paths = request.imagery or own
-    if not paths and region:
-        msg = f"there is no imagery for the {region.kind} {region.name!r}"
-        raise RegionError(msg, "give your own with --imagery, or map the simulated scene of --region demo")
-    if not paths:
-        msg = "there is nothing to map: neither imagery nor a region was given"
-        raise ImageryError(msg, "--imagery PATH, or --region demo to try it")
-    labels = request.labels or (region.labels if region and not request.imagery else None)
-    if labels is None:
-        msg = "there are no labels: the model learns the classes of the map from them"
-        raise LabelError(msg, "--labels PATH: polygons, points, a label raster or a folder class/tile.tif")
-    return paths, labels, request.label_column
-
-
-def _outline(region: Region | None) -> Geometry | None:
-    """The boundary to keep within: of a vector file. A box in degrees is met by the window around it."""
-    if region is None or region.geometry is None or region.kind == "bbox":
-        return None
-    from odc.geo.geom import Geometry
-
-    return Geometry(region.geometry, crs=region.crs)
-
-
-def _clip(imagery: Imagery, region: Region | None) -> Imagery:
-    """The window of the imagery that holds the region."""
-    if region is None or region.geometry is None:
-        return imagery
-    return imagery.clip(_outline(region) or region.geometry.bounds)
 
 
 def _adapt(request: AdaptRequest, inputs: Inputs, progress: Progress) -> Adapted:
@@ -263,6 +190,10 @@ def _write(
             save_ensemble(adapted.ensemble, folder / "model", _model_notes(request))
             write_web_map(summary, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
         report = _report(request, inputs, adapted, summary, comparison, watch.timing_s)
+        if inputs.scene is not None:
+            from landmeta_cli.store_inputs import score_tiles
+
+            report["unlabelled_tiles"] = score_tiles(inputs.scene, folder)
         write_report(report, folder / "report.html", summary=summary, imagery=inputs.mapped)
         _write_records(request, folder, inputs, adapted, summary)
     return RunResult(out, report)
@@ -316,6 +247,7 @@ def settings(request: AdaptRequest) -> dict[str, Any]:
         "scale": request.scale,
         "offset": request.offset,
         "label_column": request.label_column,
+        "shots": request.shots,
         "effort": request.effort.value,
         "checkpoint": None if request.checkpoint is None else str(request.checkpoint),
         "seed": request.seed,

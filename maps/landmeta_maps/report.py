@@ -43,7 +43,8 @@ def write_report(
     {code, name, color, area_ha, support, recall}, `holdout` and `random_forest` each {metric, value, ci95,
     block, folds, n}, `stability` a mapping of names to shares 0..1, `timing_s` of stages to seconds.
     Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `confusion` (rows are
-    labels, columns the map, in the order of `classes`), `paired` {diff, ci95} (ours less the
+    labels, columns the map, in the order of `classes`), `unlabelled_tiles` {shots, blocked, apart, all}
+    with n, accuracy and balanced_accuracy in each of the last two, `paired` {diff, ci95} (ours less the
     forest), `citation`.
     Numbers that are not finite become null. The pictures need `summary` and `imagery`. Everything is
     inside the page: it opens anywhere and prints.
@@ -122,6 +123,7 @@ _OPTIONAL: dict[str, Any] = {
     "command": None,
     "settings": {},
     "citation": None,
+    "unlabelled_tiles": None,
 }
 
 

@@ -1,0 +1,102 @@
+"""What a run starts from: the region resolved, the imagery opened, the labels read; nothing written yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from landmeta.errors import ImageryError, LabelError, RegionError
+from landmeta_cli.requests import AdaptRequest
+
+if TYPE_CHECKING:
+    from odc.geo.geom import Geometry
+
+    from landmeta.labels import Labels
+    from landmeta.raster import Imagery
+    from landmeta_catalog.regions import Region
+    from landmeta_catalog.store_regions import StoreScene
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run starts from, read and validated.
+
+    Attributes:
+        region: Name of what is mapped.
+        imagery: All of the imagery: labels anywhere on it train the model.
+        mapped: The part of the imagery to map.
+        outline: Boundary outside which the map has no data; None where the window is all there is.
+        labels: The labelled pixels, positions on the grid of `imagery`.
+        paths: Files and folders read.
+        scene: The tiles of a tile store and which of them are labelled, where the region is one of a store.
+    """
+
+    region: str
+    imagery: Imagery
+    mapped: Imagery
+    outline: Geometry | None
+    labels: Labels
+    paths: tuple[Path, ...]
+    scene: StoreScene | None = None
+
+
+def read_inputs(request: AdaptRequest) -> Inputs:
+    """Resolve the region, open the imagery and read the labels.
+
+    Raises:
+        RegionError: The region is unknown, has no imagery, or misses the imagery given.
+        ImageryError: There is no imagery, or it cannot be understood.
+        LabelError: There are no labels, or they cannot train a model.
+    """
+    from landmeta.labels import read_labels
+    from landmeta.raster import open_imagery
+
+    region = _region(request)
+    paths, label_path, column = _sources(request, region)
+    imagery = open_imagery(paths, bands=request.bands, scale=request.scale, offset=request.offset)
+    mapped = _clip(imagery, region)
+    labels = read_labels(label_path, imagery, column=column)
+    name = region.name if region else paths[0].stem
+    return Inputs(name, imagery, mapped, _outline(region), labels, (*paths, label_path))
+
+
+def _region(request: AdaptRequest) -> Region | None:
+    if request.region is None:
+        return None
+    from landmeta_catalog.regions import resolve_region
+
+    return resolve_region(request.region)
+
+
+def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, ...], Path, str | None]:
+    """Imagery, labels and label column: what the request names, else what the region brings."""
+    own = tuple(region.imagery or ()) if region else ()
+    paths = request.imagery or own
+    if not paths and region:
+        msg = f"there is no imagery for the {region.kind} {region.name!r}"
+        raise RegionError(msg, "give your own with --imagery, or map the simulated scene of --region demo")
+    if not paths:
+        msg = "there is nothing to map: neither imagery nor a region was given"
+        raise ImageryError(msg, "--imagery PATH, or --region demo to try it")
+    labels = request.labels or (region.labels if region and not request.imagery else None)
+    if labels is None:
+        msg = "there are no labels: the model learns the classes of the map from them"
+        raise LabelError(msg, "--labels PATH: polygons, points, a label raster or a folder class/tile.tif")
+    return paths, labels, request.label_column
+
+
+def _outline(region: Region | None) -> Geometry | None:
+    """The boundary to keep within: of a vector file. A box in degrees is met by the window around it."""
+    if region is None or region.geometry is None or region.kind == "bbox":
+        return None
+    from odc.geo.geom import Geometry
+
+    return Geometry(region.geometry, crs=region.crs)
+
+
+def _clip(imagery: Imagery, region: Region | None) -> Imagery:
+    """The window of the imagery that holds the region."""
+    if region is None or region.geometry is None:
+        return imagery
+    return imagery.clip(_outline(region) or region.geometry.bounds)

@@ -1,0 +1,80 @@
+"""A region of a tile store as a run: what it starts from, and how its unlabelled tiles came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from landmeta.errors import RegionError
+from landmeta_cli.inputs import Inputs
+from landmeta_cli.requests import AdaptRequest
+
+if TYPE_CHECKING:
+    from landmeta_catalog.store_regions import StoreRegion, StoreScene
+
+
+def read_store_inputs(request: AdaptRequest, place: StoreRegion) -> Inputs:
+    """The tiles of a region-season as imagery, `request.shots` tiles a class as labels.
+
+    Raises:
+        RegionError: imagery is given too; the store brings its own.
+        DataError: too few tiles or classes, tiles without place.
+        LabelError: `request.labels` cannot be used.
+    """
+    from landmeta.labels import read_labels
+    from landmeta_catalog.store_regions import open_store_scene
+
+    if request.imagery:
+        msg = f"the region {place.name} of a tile store brings its own imagery, --imagery was given too"
+        raise RegionError(msg, "leave out --imagery")
+    scene = open_store_scene(place, shots=request.shots, seed=request.seed, bands=request.bands)
+    paths = scene.imagery.paths
+    if request.labels is None:
+        return Inputs(place.name, scene.imagery, scene.imagery, None, scene.labels, paths, scene)
+    labels = read_labels(request.labels, scene.imagery, column=request.label_column)
+    return Inputs(place.name, scene.imagery, scene.imagery, None, labels, (*paths, request.labels))
+
+
+def score_tiles(scene: StoreScene, folder: Path) -> dict[str, Any]:
+    """How the finished map in `folder` classes the unlabelled tiles: each the class of most of its pixels.
+
+    `apart` scores those that keep their distance from the labelled ones (`blocked` says how), `all` every
+    other tile of the classes, neighbours included, as METEOR counts on DFC2020 (METHODS 4.6).
+    """
+    truth, mapped = scene.tiles["class_code"].to_numpy(np.int64), _majority(scene, folder)
+    other = np.isin(truth, scene.task.classes)
+    other[scene.task.support] = False
+    return {
+        "shots": len(scene.task.support) // len(scene.task.classes),
+        "blocked": scene.task.blocked,
+        "apart": _score(truth[scene.task.query], mapped[scene.task.query]),
+        "all": _score(truth[other], mapped[other]),
+    }
+
+
+def _majority(scene: StoreScene, folder: Path) -> Int[np.ndarray, "tile"]:
+    """The most frequent class of the map on every tile."""
+    import rasterio
+    from rasterio.windows import Window
+
+    side = int(scene.tiles["side"].iloc[0])
+    codes = np.array(scene.labels.legend.codes, np.int64)
+    found = []
+    with rasterio.open(folder / "landcover.tif") as image:
+        for row, col in scene.tiles[["row", "col"]].to_numpy():
+            pixels = image.read(1, window=Window(int(col), int(row), side, side))
+            found.append(codes[np.bincount(pixels.ravel(), minlength=256)[codes].argmax()])
+    return np.array(found)
+
+
+def _score(truth: Int[np.ndarray, "tile"], mapped: Int[np.ndarray, "tile"]) -> dict[str, float]:
+    from landmeta.assessment import balanced_accuracy
+
+    return {
+        "n": len(truth),
+        "accuracy": round(float((truth == mapped).mean()), 4),
+        "balanced_accuracy": round(balanced_accuracy(truth, mapped), 4),
+    }

@@ -1,0 +1,249 @@
+"""A region-season of a tile store as imagery and labels: few labelled tiles, all the others to map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from affine import Affine
+from jaxtyping import Float32, Int
+from odc.geo.geobox import GeoBox
+from shapely import box
+
+from landmeta.bands import SENTINEL2, BandSet, parse_bands
+from landmeta.errors import DataError, RegionError
+from landmeta.labels import Labels
+from landmeta.legend import Legend
+from landmeta.raster import Imagery
+from landmeta.tasks import Task, region_task
+from landmeta.tile_table import TileTable
+from landmeta_catalog.store import TileStore
+from landmeta_catalog.tiles import ArraySpec
+
+_COLUMNS = (
+    *("region", "season", "block", "class_code", "class_name", "crs", "x", "y", "pixel", "side", "slot"),
+    "status",
+)
+_ALIGNED = 0.05
+"""Share of a pixel by which tiles may miss a common grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRegion:
+    """A region-season of a dataset in a tile store."""
+
+    store: Path
+    dataset: str
+    region: str
+    season: str
+
+    @property
+    def name(self) -> str:
+        """Dataset, region and season in one word, as `dfc2020/CapeTown-autumn`."""
+        return f"{self.dataset}/{_word(self.region, self.season)}"
+
+
+def find_store_region(text: str) -> StoreRegion | None:
+    """The region-season that `STORE/REGION`, `STORE/REGION-SEASON` or `STORE/DATASET/REGION-SEASON` names.
+
+    None where no part of `text` is a tile store: it then means something else.
+
+    Raises:
+        RegionError: the store has no such region, or several.
+        DataError: the store is unfinished or damaged.
+    """
+    path = Path(text).expanduser()
+    store = next((p for p in (path, *path.parents) if (p / "store.json").is_file()), None)
+    if store is None:
+        return None
+    wanted = path.relative_to(store).as_posix().casefold()
+    known = _known(store)
+    found = [place for place in known if wanted in _spellings(place)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(place.name for place in (found or known)[:8])
+    more = ", ..." if len(found or known) > 8 else ""
+    what = f"{len(found)} regions called {wanted!r}" if found else f"no region {wanted!r}"
+    msg = f"the tile store {store} holds {what if wanted != '.' else 'several regions'}: {names}{more}"
+    raise RegionError(msg, f"--region {store}/{(found or known)[0].name}")
+
+
+def _known(store: Path) -> list[StoreRegion]:
+    with TileStore.open(store) as tiles:
+        return [
+            StoreRegion(store, dataset, str(region), str(season))
+            for dataset in tiles.datasets
+            for region, season in tiles.regions(dataset).index
+        ]
+
+
+def _word(region: str, season: str) -> str:
+    return "-".join(part for part in (region, season) if part)
+
+
+def _spellings(place: StoreRegion) -> set[str]:
+    short = {_word(place.region, place.season), _word(place.season, place.region), place.region}
+    short |= {f"{place.region}/{place.season}", f"{place.season}/{place.region}"}
+    return {name.casefold() for name in short | {f"{place.dataset}/{name}" for name in short}}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreScene:
+    """The tiles of a region-season on one grid, and which of them are labelled.
+
+    `tiles` are the index's rows with `row` and `col`, the pixel of each tile's upper left corner. `task`
+    names support and query by position in `tiles`.
+    """
+
+    imagery: Imagery
+    labels: Labels
+    tiles: pd.DataFrame
+    task: Task
+
+    @property
+    def query(self) -> pd.DataFrame:
+        """The tiles that were not labelled and lie apart from those that were."""
+        return self.tiles.iloc[self.task.query]
+
+
+def open_store_scene(
+    place: StoreRegion, *, shots: int, seed: int = 0, bands: str | None = None
+) -> StoreScene:
+    """Lay the tiles of a region-season out on their grid and draw `shots` labelled tiles of every class.
+
+    Support and query lie 256 px apart where the region has room for it; otherwise neighbours stay in the
+    query, as in METEOR's evaluation on DFC2020 (METHODS 4.6), and a warning says so. Pixels are read on
+    demand. The same seed draws the same tiles.
+
+    Raises:
+        DataError: tiles without place on Earth, too few classes or tiles, or no optical array.
+        ImageryError: `bands` names one that the store does not hold.
+    """
+    store = TileStore.open(place.store)
+    frame = store.index(
+        dataset=place.dataset, region=place.region, season=place.season, columns=list(_COLUMNS)
+    )
+    spec = _optical(store, place.dataset)
+    tiles, grid, notes = _on_one_grid(frame.reset_index(drop=True), place, spec.side)
+    names = parse_bands(bands) if bands else spec.bands
+    BandSet(spec.bands).indices(names)
+    rows, cols, slots = (tiles[name].to_numpy() for name in ("row", "col", "slot"))
+    source = _TileMosaic(store, place.dataset, spec.name, names, rows, cols, slots, spec.side)
+    task, warning = _task(tiles, place, shots, seed)
+    paths = (place.store / "store.json", place.store / "index.parquet")
+    imagery = Imagery(grid, BandSet(tuple(names)), paths, (*notes, *warning), source=source)
+    labels = _labels(tiles, task, store.legend(place.dataset), spec.side, grid)
+    return StoreScene(imagery, labels, tiles, task)
+
+
+def _optical(store: TileStore, dataset: str) -> ArraySpec:
+    """The array of reflectance; that of most bands where there are several."""
+    specs = store.arrays(dataset)
+    optical = [spec for spec in specs if set(spec.bands) <= set(SENTINEL2)]
+    if not optical:
+        names = ", ".join(spec.name for spec in specs)
+        msg = f"the dataset {dataset} of {store.path} holds no reflectance, only {names}"
+        raise DataError(msg, "ingest an archive of Sentinel-2 tiles")
+    return max(optical, key=lambda spec: len(spec.bands))
+
+
+def _on_one_grid(
+    frame: pd.DataFrame, place: StoreRegion, side: int
+) -> tuple[pd.DataFrame, GeoBox, list[str]]:
+    """Tiles with the pixel of their corner, the grid that holds them, and what was left out."""
+    placed = frame[np.isfinite(frame["x"]) & np.isfinite(frame["y"]) & (frame["crs"].astype(str) != "")]
+    if not len(placed):
+        msg = f"the tiles of {place.name} have no place on Earth: they can be classified, not mapped"
+        raise DataError(msg, "ingest georeferenced tiles, or use them in landmeta train and bench")
+    system = placed["crs"].astype(str)
+    main = str(system.value_counts().index[0])
+    kept = placed[system == main].reset_index(drop=True)
+    notes = []
+    if left := len(frame) - len(kept):
+        notes.append(f"{left} of {len(frame)} tiles are not in {main} or have no place: left out of the map")
+    pixel = float(kept["pixel"].iloc[0])
+    west, north = float(kept["x"].min()), float(kept["y"].max())
+    cols, rows = (kept["x"] - west) / pixel, (north - kept["y"]) / pixel
+    apart = np.maximum((cols - cols.round()).abs(), (rows - rows.round()).abs())
+    if (kept["pixel"] != pixel).any() or float(apart.max()) > _ALIGNED:
+        msg = f"the tiles of {place.name} do not lie on one grid of {pixel:g} m: they cannot be put together"
+        raise DataError(msg, "ingest tiles of one resolution and grid")
+    kept = kept.assign(row=rows.round().astype(np.int64), col=cols.round().astype(np.int64))
+    shape = (int(kept["row"].max()) + side, int(kept["col"].max()) + side)
+    return kept, GeoBox(shape, Affine(pixel, 0, west, 0, -pixel, north), main), notes
+
+
+@dataclass(frozen=True, slots=True)
+class _TileMosaic:
+    """Tiles of a store as one image, read where a window meets them."""
+
+    store: TileStore
+    dataset: str
+    array: str
+    bands: tuple[str, ...]
+    rows: Int[np.ndarray, "tile"]
+    cols: Int[np.ndarray, "tile"]
+    slots: Int[np.ndarray, "tile"]
+    side: int
+
+    def read(self, row: int, col: int, height: int, width: int) -> npt.NDArray[np.float32]:
+        """Reflectance, float32 (band, y, x); NaN between the tiles; any window is allowed."""
+        out = np.full((len(self.bands), height, width), np.nan, np.float32)
+        near = (self.rows < row + height) & (self.rows + self.side > row)
+        for tile in np.flatnonzero(near & (self.cols < col + width) & (self.cols + self.side > col)):
+            values = self.store.read_scaled(self.dataset, self.array, [self.slots[tile]], self.bands)[0]
+            _paste(out, values, int(self.rows[tile]) - row, int(self.cols[tile]) - col)
+        return out
+
+
+def _paste(
+    out: Float32[np.ndarray, "band y x"], tile: Float32[np.ndarray, "band v u"], row: int, col: int
+) -> None:
+    """Put a tile whose corner lies at (row, col) of `out`, which may be outside, where it meets `out`."""
+    side = tile.shape[1]
+    top, left = max(row, 0), max(col, 0)
+    bottom, right = min(row + side, out.shape[1]), min(col + side, out.shape[2])
+    out[:, top:bottom, left:right] = tile[:, top - row : bottom - row, left - col : right - col]
+
+
+def _task(tiles: pd.DataFrame, place: StoreRegion, shots: int, seed: int) -> tuple[Task, tuple[str, ...]]:
+    table = TileTable.from_frame(tiles)
+    try:
+        rng = np.random.default_rng(seed)
+        return region_task(table, place.region, place.season, shots=shots, rng=rng), ()
+    except DataError:
+        rng = np.random.default_rng(seed)
+        task = region_task(table, place.region, place.season, shots=shots, rng=rng, blocked=False)
+        return task, ("labelled and tested tiles are neighbours: the region has no room to keep them apart",)
+
+
+def _labels(tiles: pd.DataFrame, task: Task, legend: Legend, side: int, grid: GeoBox) -> Labels:
+    """The pixels of the support tiles, each tile of one class and one group."""
+    support = tiles.iloc[task.support]
+    within = np.indices((side, side)).reshape(2, -1)
+    at = support[["row", "col"]].to_numpy(np.int64)
+    rows, cols = ((at[:, axis, None] + within[axis]).ravel() for axis in (0, 1))
+    used = Legend(tuple(c for c in legend if c.code in task.classes))
+    names = dict(zip(used.codes, used.names, strict=True))
+    corners = [(grid.transform * (c, r), grid.transform * (c + side, r + side)) for r, c in at.tolist()]
+    footprints = geopandas.GeoDataFrame(
+        {
+            "group": np.arange(len(support)),
+            "class_name": [names[int(code)] for code in task.support_codes],
+        },
+        geometry=[box(west, south, east, north) for (west, north), (east, south) in corners],
+        crs=str(grid.crs),
+    )
+    return Labels(
+        legend=used,
+        rows=rows,
+        cols=cols,
+        codes=np.repeat(task.support_codes, side * side),
+        groups=np.repeat(np.arange(len(support)), side * side),
+        footprints=footprints,
+        unit="tiles",
+    )

@@ -1,0 +1,144 @@
+"""The paper's own experiment: a few labelled tiles of an ingested region, all the others mapped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from landmeta.errors import DataError, RegionError
+from landmeta_catalog.simulate import BANDS, LEGEND, simulate_scene
+from landmeta_catalog.store_regions import StoreRegion, find_store_region, open_store_scene
+from landmeta_catalog.store_writer import create_dataset, finish_dataset, write_shard
+from landmeta_catalog.tiles import ArraySpec, index_frame
+from landmeta_cli.requests import AdaptRequest
+from landmeta_cli.workflows import adapt_run
+
+from .conftest import Said
+
+SIDE, SCENE = 32, 384
+S2 = ArraySpec("s2", BANDS, "uint16", 1e-4, nodata=0, side=SIDE)
+
+
+def tile_rows(
+    truth: np.ndarray, season: str, *, placed: bool = True, shift: float = 0.0
+) -> list[dict[str, object]]:
+    names = dict(zip(LEGEND.codes, LEGEND.names, strict=True))
+    rows: list[dict[str, object]] = []
+    for row in range(0, SCENE, SIDE):
+        for col in range(0, SCENE, SIDE):
+            tile = truth[row : row + SIDE, col : col + SIDE]
+            code = max(LEGEND.codes, key=lambda c: int((tile == c).sum()))
+            where = {"crs": "EPSG:32632", "x": 4e5 + 10 * col + shift, "y": 5e6 - 10 * row, "pixel": 10.0}
+            rows.append(
+                {"region": "CapeTown", "season": season, "patch": f"p{row}", "quadrant": f"{col}",
+                 "block": f"{row}/{col}", "class_code": code, "class_name": names[code], "side": SIDE,
+                 **(where if placed else {})}
+            )  # fmt: skip
+    return rows
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seasons of a region in 12 x 12 tiles of 32 px, the second without place; one tile is missing."""
+    path = tmp_path_factory.mktemp("tiles") / "store"
+    scene = simulate_scene(5, SCENE, per_class=0)
+    cut = scene.image.reshape(len(BANDS), 12, SIDE, 12, SIDE).transpose(1, 3, 0, 2, 4).reshape(-1, *S2.shape)
+    create_dataset(path, "dfc2020", (S2,), LEGEND, 4 * 128, settings={})
+    for first, season in ((0, "autumn"), (2, "spring")):
+        rows = tile_rows(scene.truth, season, placed=season == "autumn")
+        keep = [i for i in range(144) if i != 100]
+        for shard, some in ((first, keep[:128]), (first + 1, keep[128:])):
+            write_shard(
+                path, "dfc2020", shard, {"s2": cut[some]},
+                index_frame([rows[i] for i in some]).drop(columns="slot"),
+            )  # fmt: skip
+    finish_dataset(path, "dfc2020", index_frame([]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["capetown-autumn", "CapeTown/autumn", "dfc2020/CapeTown-autumn", "autumn-CapeTown"]
+)
+def test_a_region_of_a_store_is_found_by_its_names(store: Path, name: str) -> None:
+    assert find_store_region(f"{store}/{name}") == StoreRegion(store, "dfc2020", "CapeTown", "autumn")
+
+
+def test_what_is_no_store_means_something_else(tmp_path: Path) -> None:
+    assert find_store_region("demo") is None
+    assert find_store_region("dfc2020/capetown-autumn") is None
+    assert find_store_region(str(tmp_path / "region.gpkg")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("mumbai", "no region 'mumbai'"), ("capetown", "2 regions called 'capetown'"), ("", "several")],
+)
+def test_an_unclear_region_is_answered_with_the_names_there_are(store: Path, name: str, found: str) -> None:
+    with pytest.raises(RegionError, match=found) as error:
+        find_store_region(f"{store}/{name}")
+    assert "dfc2020/CapeTown-autumn" in str(error.value)
+
+
+def test_tiles_lie_where_they_were_cut_and_what_is_missing_is_nodata(store: Path) -> None:
+    place = StoreRegion(store, "dfc2020", "CapeTown", "autumn")
+    scene = open_store_scene(place, shots=2)
+    expected = simulate_scene(5, SCENE, per_class=0).image.astype(np.float32) * np.float32(1e-4)
+    row, col = 100 // 12 * SIDE, 100 % 12 * SIDE
+    expected[:, row : row + SIDE, col : col + SIDE] = np.nan
+    np.testing.assert_array_equal(scene.imagery.read(0, 0, SCENE, SCENE), expected)
+    part = scene.imagery.read(-5, 50, 90, 400)
+    np.testing.assert_array_equal(part[:, 5:, : SCENE - 50], expected[:, :85, 50:])
+    assert np.isnan(part[:, :5]).all()
+
+
+def test_labels_are_whole_tiles_and_the_query_is_none_of_them(store: Path) -> None:
+    place = StoreRegion(store, "dfc2020", "CapeTown", "autumn")
+    scene = open_store_scene(place, shots=3, seed=1)
+    labels = scene.labels
+    assert (labels.unit, len(labels)) == ("tiles", 3 * len(labels.legend) * SIDE * SIDE)
+    assert not set(scene.task.support) & set(scene.task.query)
+    support = scene.tiles.iloc[scene.task.support]
+    assert set(zip(labels.rows // SIDE, labels.cols // SIDE, strict=True)) == set(
+        zip(support["row"] // SIDE, support["col"] // SIDE, strict=True)
+    )
+    again = open_store_scene(place, shots=3, seed=1)
+    np.testing.assert_array_equal(again.task.support, scene.task.support)
+
+
+def test_tiles_without_place_cannot_be_mapped(store: Path) -> None:
+    with pytest.raises(DataError, match="no place on Earth"):
+        open_store_scene(StoreRegion(store, "dfc2020", "CapeTown", "spring"), shots=2)
+
+
+def test_a_run_maps_the_region_and_scores_its_unlabelled_tiles(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    request = AdaptRequest(region=f"{store}/capetown-autumn", shots=3, out=out)
+    report = adapt_run(request).report
+    assert report["region"] == "dfc2020/CapeTown-autumn"
+    found = report["unlabelled_tiles"]
+    assert (found["shots"], found["blocked"]) == (3, "gap")
+    assert found["all"]["n"] > 100 > found["apart"]["n"] > 0
+    assert found["all"]["accuracy"] > 0.6
+    assert json.loads((out / "report.json").read_text())["unlabelled_tiles"] == found
+    with rasterio.open(out / "landcover.tif") as image:
+        assert image.crs.to_epsg() == 32632
+        assert image.shape == (SCENE, SCENE)
+        assert image.transform.c == 4e5
+        row, col = 100 // 12 * SIDE, 100 % 12 * SIDE
+        assert (image.read(1)[row : row + SIDE, col : col + SIDE] == 255).all()
+
+
+def test_imagery_beside_a_store_region_is_refused(
+    store: Path, tmp_path: Path, landmeta: Callable[..., Said]
+) -> None:
+    said = landmeta(
+        "adapt", "--region", f"{store}/capetown-autumn", "--imagery", "x.tif", "--out", str(tmp_path / "run")
+    )
+    assert said.code == 2
+    assert "brings its own imagery" in said.err
+    assert not (tmp_path / "run").exists()
