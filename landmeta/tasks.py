@@ -226,8 +226,11 @@ class TaskSampler:
         names = ("ways", "shots", "queries", "seed", "blocked", "gap", "mirror", "meta_batch")
         digest = hashlib.sha256(json.dumps([getattr(self, name) for name in names]).encode())
         for region, codes in zip(self._regions, self._choices, strict=True):
-            digest.update(json.dumps([region.region, region.season, codes]).encode())
-            digest.update(region.rows.astype("<i8").tobytes())
+            sizes = [len(tiles) for tiles in region.classes.values()]
+            digest.update(json.dumps([region.region, region.season, codes, sizes]).encode())
+            where = region.places
+            for values in (region.rows, where.block, where.x, where.y):
+                digest.update(np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).data)
         return digest.hexdigest()[:16]
 
     def _eligible(self, table: TileTable) -> tuple[list[RegionTiles], list[list[int]]]:
