@@ -1,0 +1,102 @@
+"""Jobs run in this process or spread over a local Dask cluster, with no more in flight than memory allows."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from landmeta.errors import DataError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_QUEUED = 2
+"""Jobs a worker: one that it does and one that waits, so that no worker idles between two."""
+
+
+class Pool(Protocol):
+    """Does jobs; results come in the order in which they are ready, an exception as it was raised."""
+
+    def __call__(self, work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+        """Results of `work`, a function of a module, for every job; both must be picklable."""
+        ...
+
+
+@contextmanager
+def pool(workers: int) -> Iterator[Pool]:
+    """A pool of `workers` processes, started with its first job; 1 stays in this process."""
+    with ExitStack() as stack:
+        clients: list[Client] = []
+
+        def spread(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+            if workers == 1:
+                yield from map(work, jobs)
+                return
+            if not clients:
+                clients.append(stack.enter_context(_cluster(workers)))
+            yield from _spread(clients[0], work, jobs, _QUEUED * workers)
+
+        yield spread
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[Client]:
+    """Client of a quiet cluster of processes on this machine, without dashboard."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        # Blocks of jobs are small; the limits of Dask's memory watcher would only pause workers.
+        stack.enter_context(dask.config.set({"distributed.worker.memory.terminate": False}))
+        with _interrupt_held_back():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster))
+        yield client
+
+
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Keep Ctrl-C, which goes to all processes of a terminal, from those started inside; here it waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _spread(
+    client: Client, work: Callable[[Job], Result], jobs: Iterable[Job], in_flight: int
+) -> Iterator[Result]:
+    from distributed import KilledWorker, as_completed
+
+    waiting = iter(jobs)
+    # Not pure: Dask must not hash the arguments, nor answer a repeated job from memory.
+    running = as_completed([client.submit(work, job, pure=False) for job in islice(waiting, in_flight)])
+    for future in running:
+        try:
+            result = future.result()
+        except KilledWorker as error:
+            msg = "a worker process died several times on the same job: was it out of memory?"
+            raise DataError(msg, "the same command with --workers 1 goes on from there") from error
+        future.release()
+        for job in islice(waiting, 1):
+            running.add(client.submit(work, job, pure=False))
+        yield result
