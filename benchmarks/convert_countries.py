@@ -70,6 +70,7 @@ OTHERS = {
     "SZ": ["Swaziland"],
     "TL": ["East Timor"],
     "US": ["United States", "America"],
+    "VI": ["U.S. Virgin Islands"],
 }
 UNLISTED = {"Kosovo": ("XK", "XKX")}
 """User-assigned codes that are in common use."""
@@ -146,7 +147,9 @@ def describe(label: str, number: str | None) -> tuple[str, str, str, str]:
         name = PLAIN.get(label, label)
         return name, label if label != name else "", *UNLISTED.get(label, ("", ""))
     name = PLAIN.get(label) or (entry.name if "." in label or label == "Faeroe Is." else label)
-    turned = " ".join(reversed(entry.name.split(", ", 1)))
+    turned = (
+        " ".join(reversed(entry.name.split(", ", 1))) if entry.name.endswith((" of", " of the")) else name
+    )
     others = [label, entry.name, turned, entry.apolitical_name, *OTHERS.get(entry.alpha2, ())]
     distinct = [other for other in dict.fromkeys(others) if other != name]
     return name, "; ".join(distinct), entry.alpha2, entry.alpha3

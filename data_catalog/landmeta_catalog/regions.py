@@ -1,4 +1,4 @@
-"""What a `--region` argument means: the demo, a box in degrees, a vector file or a known name."""
+"""What a `--region` argument means: the demo, a country, a box in degrees, a vector file or a known name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from shapely import box, make_valid, union_all
 from shapely.geometry.base import BaseGeometry
 
 from landmeta.errors import RegionError
+from landmeta_catalog.boundaries import Country, boundary, find_country, similar_countries
+from landmeta_catalog.places import NamedPlace, find_place, similar_places
 from landmeta_catalog.simulate import write_demo
 
 Kind = Literal["demo", "bbox", "vector", "catalogue", "country"]
 _ACCEPTED = (
-    "--region takes demo, a box west,south,east,north in degrees, a vector file, "
-    "or a catalogue region such as dfc2020/capetown-autumn"
+    "--region takes demo, a country such as Kenya or KE, a box west,south,east,north in degrees, "
+    "a vector file, or a catalogue region such as dfc2020/capetown-autumn"
 )
+_WORDS: dict[Kind, str] = {"bbox": "box", "vector": "vector file", "catalogue": "catalogue region"}
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """A region to map.
 
-    `geometry` is in `crs`, both None where the whole of the imagery is meant or the boundary is
-    not known; `imagery` and `labels` are None where the user has to give them.
+    `geometry` is in `crs`, both None where the whole of the imagery is meant. Of a catalogue region it is
+    the box of 100 km around its place, as its footprint is not known. `imagery` and `labels` are None where
+    the user has to give them. `place` tells in words where it lies, "" where the name does.
     """
 
     name: str
@@ -40,14 +44,15 @@ class Region:
     crs: CRS | None = None
     imagery: tuple[Path, ...] | None = None
     labels: Path | None = None
+    place: str = ""
 
 
 def resolve_region(text: str) -> Region:
     """Say what region `text` names; `demo` is made on first use, in the cache folder.
 
     Raises:
-        RegionError: a malformed box, a vector file that cannot be used, a country (no boundaries
-            are available yet) or a name that means nothing.
+        RegionError: a malformed box, a vector file that cannot be used, or a name that means nothing;
+            the message has names that are spelt nearly so.
         OutputError: the demo cannot be written to the cache folder.
     """
     text = text.strip()
@@ -56,14 +61,31 @@ def resolve_region(text: str) -> Region:
         return _demo()
     if text and path.exists():
         return _vector(path)
+    if "," in text and re.search(r"\d", text):
+        return _box(text)
+    if country := find_country(text):
+        return _country(country)
     if "," in text:
         return _box(text)
-    if path.suffix or text.startswith((".", "/", "~")):
+    if re.fullmatch(r"\.\w+", path.suffix) or text.startswith((".", "/", "~")):
         msg = f"the region's vector file {text} does not exist"
         raise RegionError(msg, f"give the path of an existing file: {_ACCEPTED}")
-    if re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", text):
-        return Region(text, "catalogue")
+    if place := find_place(text):
+        return _catalogue(place)
     raise _unknown(text)
+
+
+def no_imagery(region: Region) -> RegionError:
+    """The error for a region that nobody gave imagery of."""
+    where = f" ({region.place})" if region.place else ""
+    msg = f"there is no imagery for the {_WORDS.get(region.kind, region.kind)} {region.name!r}{where}"
+    if region.kind == "catalogue":
+        dataset = region.name.partition("/")[0]
+        hint = (
+            f"give imagery of it with --imagery; landmeta catalog show {dataset} tells how to have its tiles"
+        )
+        return RegionError(msg, hint)
+    return RegionError(msg, "give your own with --imagery, or map the simulated scene of --region demo")
 
 
 def cache_folder() -> Path:
@@ -116,11 +138,20 @@ def _vector(path: Path) -> Region:
     return Region(path.stem, "vector", area, CRS.from_user_input(layers[0].crs))
 
 
+def _country(country: Country) -> Region:
+    return Region(country.name, "country", boundary(country), CRS.from_epsg(4326))
+
+
+def _catalogue(place: NamedPlace) -> Region:
+    return Region(place.name, "catalogue", place.extent, CRS.from_epsg(4326), place=place.describe())
+
+
 def _unknown(text: str) -> RegionError:
-    """The error for a name that is neither known nor of a known form."""
-    if difflib.get_close_matches(text.lower(), ["demo"], cutoff=0.6):
-        return RegionError(f"the region {text!r} is not known; did you mean demo?", _ACCEPTED)
-    if re.fullmatch(r"[^\W\d_][\w .'()-]*", text):
-        msg = f"the region {text!r} is not known: named countries are not available yet"
-        return RegionError(msg, f"give a box or a vector file: {_ACCEPTED}")
-    return RegionError(f"the region {text!r} is not known", _ACCEPTED)
+    """The error for a name that is not known, with those that it may be meant for."""
+    near = [
+        *difflib.get_close_matches(text.lower(), ["demo"], cutoff=0.6),
+        *similar_countries(text),
+        *(similar_places(text) if "/" in text else ()),
+    ]
+    meant = f"; did you mean {' or '.join(near[:3])}?" if near else ""
+    return RegionError(f"the region {text!r} is not known{meant}", _ACCEPTED)

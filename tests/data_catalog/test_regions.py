@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import geopandas
@@ -10,7 +11,7 @@ import rasterio
 from shapely import Point, box
 
 from landmeta.errors import RegionError
-from landmeta_catalog.regions import cache_folder, resolve_region
+from landmeta_catalog.regions import cache_folder, no_imagery, resolve_region
 from landmeta_catalog.simulate import LEGEND
 
 
@@ -93,24 +94,70 @@ def test_a_missing_vector_file_is_named() -> None:
         resolve_region("nowhere/aoi.gpkg")
 
 
-def test_a_catalogue_region_comes_without_imagery() -> None:
-    region = resolve_region("dfc2020/capetown-autumn")
-    assert (region.kind, region.imagery, region.labels) == ("catalogue", None, None)
+def test_a_catalogue_region_comes_with_its_place_and_without_imagery() -> None:
+    region = resolve_region("dfc2020/CapeTown-autumn")
+    assert (region.kind, region.name) == ("catalogue", "dfc2020/capetown-autumn")
+    assert (region.imagery, region.labels) == (None, None)
+    assert region.place == "Cape Town, South Africa, 33.92 S 18.42 E"
+    assert region.geometry is not None
+    assert region.geometry.contains(Point(18.42, -33.93))
 
 
-@pytest.mark.parametrize("name", ["Germany", "Côte d'Ivoire", "United Kingdom"])
-def test_a_country_is_not_available_yet(name: str) -> None:
-    with pytest.raises(RegionError, match="named countries are not available yet") as caught:
-        resolve_region(name)
-    assert "west,south,east,north" in caught.value.hint
-    assert "vector file" in caught.value.hint
+@pytest.mark.parametrize("text", ["Kenya", "kenya", " KE ", "KEN"])
+def test_a_country_comes_with_its_boundary_in_degrees(text: str) -> None:
+    region = resolve_region(text)
+    assert (region.kind, region.name, region.imagery) == ("country", "Kenya", None)
+    assert region.geometry is not None
+    assert region.geometry.contains(Point(36.82, -1.29))
+    assert region.crs is not None
+    assert region.crs.to_epsg() == 4326
 
 
-@pytest.mark.parametrize("name", ["dmeo", "Demo", "demo1", "", "?!"])
+@pytest.mark.parametrize("name", ["U.S. Virgin Islands", "Korea, Republic of", "St. Kitts and Nevis"])
+def test_a_country_may_have_full_stops_and_commas(name: str) -> None:
+    assert resolve_region(name).kind == "country"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Kenia", "Kenya"),
+        ("Germny", "Germany"),
+        ("dfc2020/capetown", "dfc2020/capetown-autumn"),
+        ("sen12ms/spring-2", "sen12ms/spring-21"),
+        ("dmeo", "demo"),
+    ],
+)
+def test_a_mistyped_region_names_what_may_be_meant(text: str, meant: str) -> None:
+    with pytest.raises(RegionError, match=f"{re.escape(repr(text))} is not known; did you mean {meant}"):
+        resolve_region(text)
+
+
+def test_a_file_goes_before_a_country_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_vector(tmp_path / "Kenya.geojson", [box(0, 0, 1, 1)], "EPSG:4326").rename(tmp_path / "Kenya")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_region("Kenya").kind == "vector"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("Kenya", "the country 'Kenya'"),
+        ("1,2,3,4", "the box '1,2,3,4'"),
+        ("dfc2020/capetown-autumn", "the catalogue region 'dfc2020/capetown-autumn' (Cape Town, South"),
+    ],
+)
+def test_without_imagery_one_line_says_of_what(text: str, what: str) -> None:
+    error = no_imagery(resolve_region(text))
+    assert str(error).startswith(f"there is no imagery for {what}")
+    assert "--imagery" in error.hint
+
+
+@pytest.mark.parametrize("name", ["dmeo", "Demo", "demo1", "", "?!", "Atlantis", "mars/phobos"])
 def test_a_mistyped_name_gets_the_list_of_what_is_accepted(name: str) -> None:
     with pytest.raises(RegionError, match="not known") as caught:
         resolve_region(name)
-    for accepted in ("demo", "west,south,east,north", "vector file", "catalogue region"):
+    for accepted in ("demo", "country such as", "west,south,east,north", "vector file", "catalogue region"):
         assert accepted in caught.value.hint
 
 
