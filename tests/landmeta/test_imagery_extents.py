@@ -37,7 +37,7 @@ def test_imagery_without_crs_is_refused_unless_asked_for(tmp_path: Path) -> None
     ],
     ids=["no place", "rotated", "south-up"],
 )
-def test_rows_that_do_not_run_east_at_a_known_place_are_refused(
+def test_a_grid_without_a_place_or_not_north_up_is_refused(
     tmp_path: Path, transform: Affine, finding: str
 ) -> None:
     file = write_raster(tmp_path / "a.tif", reflectances(), names=["B2", "B3"], transform=transform)
