@@ -41,6 +41,24 @@ _FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """What is run of the benchmark's folder `data`.
+
+    `part` is `test`, `val` or `train` of splits.json where a data set has parts, or `all`; `seeds` is how
+    many support draws a unit has.
+    """
+
+    data: Path
+    part: str
+    seeds: int
+
+    def units(self, dataset: str, part: str) -> set[str] | None:
+        """Names of the units of a part; None (all of them) for the part `all` and without splits.json."""
+        splits = read_splits(self.data)
+        return None if part == "all" or not splits else set(splits[dataset][part])
+
+
+@dataclass(frozen=True, slots=True)
 class PixelEpisode:
     """Support and query pixels as flat row-major indices; `groups` (support,) tells polygons apart."""
 
@@ -78,14 +96,14 @@ Load = Callable[[], Unit | None]
 """Reads one unit; None if it is not eligible."""
 
 
-def units_of(task: str, data: Path, part: str, seeds: int) -> list[Load]:
+def units_of(task: str, selection: Selection) -> list[Load]:
     """The candidate units of a task in the order of their names, each as a function that reads it.
 
     Raises:
         DataError: the folder lacks the task's files. Reading a unit raises it too.
     """
-    with reading(data):
-        return _TASKS[task](data, part, seeds)
+    with reading(selection.data):
+        return _TASKS[task](selection)
 
 
 @contextmanager
@@ -118,16 +136,17 @@ def read_splits(data: Path) -> dict[str, dict[str, Any]]:
 # --- hls_worldcover --------------------------------------------------------------------------------
 
 
-def _hls(data: Path, part: str, seeds: int, shots: int) -> list[Load]:
+def _hls(selection: Selection, shots: int) -> list[Load]:
     """Clusters of the part, each by its first chip in the order of names."""
-    folder = data / "hls_worldcover"
-    keep = _part_of(data, "hls_worldcover", part)
+    folder = selection.data / "hls_worldcover"
+    keep = selection.units("hls_worldcover", selection.part)
     chips: dict[str, list[str]] = defaultdict(list)
     for row in _table(folder / "index.csv"):
         if keep is None or row["cluster"] in keep:
             chips[row["cluster"]].append(row["path"])
     return [
-        partial(_hls_unit, name, folder / min(paths), seeds, shots) for name, paths in sorted(chips.items())
+        partial(_hls_unit, name, folder / min(paths), selection.seeds, shots)
+        for name, paths in sorted(chips.items())
     ]
 
 
@@ -156,9 +175,9 @@ def _hls_unit(name: str, path: Path, seeds: int, shots: int) -> PixelUnit | None
 # --- tiles -----------------------------------------------------------------------------------------
 
 
-def _eurosat(data: Path, part: str, seeds: int) -> list[Load]:
+def _eurosat(selection: Selection) -> list[Load]:
     """One unit: every chip of the folder, whatever the part."""
-    folder = data / "eurosat_ms"
+    folder = selection.data / "eurosat_ms"
     rows = _table(folder / "index.csv")
 
     def load() -> TileUnit | None:
@@ -166,15 +185,17 @@ def _eurosat(data: Path, part: str, seeds: int) -> list[Load]:
             _read(folder / row["path"], len(EUROSAT_BANDS))[0].astype(np.float32) / np.float32(1e4)
             for row in rows
         ]
-        return _tile_unit("all", images, EUROSAT_BANDS, [row["class_name"] for row in rows], seeds)
+        names = [row["class_name"] for row in rows]
+        return _tile_unit("all", images, EUROSAT_BANDS, names, selection.seeds)
 
     return [load]
 
 
-def _sen12ms(data: Path, part: str, seeds: int) -> list[Load]:
+def _sen12ms(selection: Selection) -> list[Load]:
     """Region-seasons of the part; only `test` is a part of its own, all others mean every region."""
-    folder = data / "sen12ms_rgb"
-    keep = _part_of(data, "sen12ms_rgb", "bench_test") if part == "test" else None
+    folder = selection.data / "sen12ms_rgb"
+    keep = selection.units("sen12ms_rgb", "bench_test") if selection.part == "test" else None
+    seeds = max(1, selection.seeds // 2)
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in _table(folder / "index.csv"):
         if keep is None or row["region"] in keep:
@@ -184,7 +205,7 @@ def _sen12ms(data: Path, part: str, seeds: int) -> list[Load]:
         count = Counter(row["class_name"] for row in groups[name])
         rows = [row for row in groups[name] if count[row["class_name"]] >= _MIN_TILES]
         images = [_read_rgb(folder / row["path"]) for row in rows]
-        return _tile_unit(name, images, RGB_BANDS, [row["class_name"] for row in rows], max(1, seeds // 2))
+        return _tile_unit(name, images, RGB_BANDS, [row["class_name"] for row in rows], seeds)
 
     return [partial(load, name) for name in sorted(groups)]
 
@@ -210,9 +231,9 @@ def _tile_unit(
 # --- aberystwyth -----------------------------------------------------------------------------------
 
 
-def _aberystwyth(data: Path, part: str, seeds: int) -> list[Load]:
+def _aberystwyth(selection: Selection) -> list[Load]:
     """One unit: the scene, five folds by polygon, seed 0."""
-    folder = data / "aberystwyth"
+    folder = selection.data / "aberystwyth"
 
     def load() -> PixelUnit | None:
         image, transform = _read(folder / "s2_20210527.tif", len(ABERYSTWYTH_BANDS))
@@ -265,12 +286,6 @@ def _draw(pools: Sequence[Int[np.ndarray, "_"]], shots: int, seed: int) -> Int[n
     return np.concatenate([rng.permutation(pool)[:shots] for pool in pools])
 
 
-def _part_of(data: Path, dataset: str, part: str) -> set[str] | None:
-    """Names of the units of a part; None (all of them) for the part `all` and without splits.json."""
-    splits = read_splits(data)
-    return None if part == "all" or not splits else set(splits[dataset][part])
-
-
 def _table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -289,9 +304,9 @@ def _read_rgb(path: Path) -> Float32[np.ndarray, "band y x"]:
         return np.asarray(picture).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
 
-_TASKS: dict[str, Callable[[Path, str, int], list[Load]]] = {
-    "hls-5px": lambda data, part, seeds: _hls(data, part, seeds, 5),
-    "hls-20px": lambda data, part, seeds: _hls(data, part, seeds, 20),
+_TASKS: dict[str, Callable[[Selection], list[Load]]] = {
+    "hls-5px": partial(_hls, shots=5),
+    "hls-20px": partial(_hls, shots=20),
     "eurosat-ms-5shot": _eurosat,
     "sen12ms-rgb-5shot": _sen12ms,
     "aberystwyth": _aberystwyth,

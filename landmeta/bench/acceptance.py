@@ -19,6 +19,7 @@ from landmeta.assessment import METRIC, PairedTrial, paired_sample_interval, pai
 from landmeta.bench._acceptance_units import TASKS as TASKS
 from landmeta.bench._acceptance_units import (
     PixelUnit,
+    Selection,
     TileUnit,
     Unit,
     read_splits,
@@ -163,48 +164,25 @@ def run_acceptance(
     Raises:
         DataError: an unknown task, no support draw, or not a single task that the folder has data for.
     """
-    return list(
-        acceptance_rows(
-            data, part, classify=classify, seeds=seeds, tasks=tasks, progress=progress, skipped=skipped
-        )
-    )
-
-
-def acceptance_rows(
-    data: Path,
-    part: str = "test",
-    *,
-    classify: Classifiers,
-    seeds: int = 10,
-    tasks: Sequence[str] | None = None,
-    progress: Progress | None = None,
-    skipped: Skipped | None = None,
-) -> Iterator[AcceptanceRow]:
-    """`run_acceptance`, row by row as each task is done."""
-    chosen = _check(tasks, seeds)
+    chosen, selection = _check(tasks, seeds), Selection(data, part, seeds)
+    rows: list[AcceptanceRow] = []
     reasons: dict[str, str] = {}
     for task in chosen:
         try:
-            results = {
-                unit.name: _trials(unit, classify) for unit in _eligible(task, data, part, seeds, progress)
-            }
-        except _UnreadableError as error:
+            rows.append(_score(task, selection, classify, progress))
+        except _LeftOutError as error:
             reasons[task] = str(error)
-        else:
-            if results:
-                yield _row(task, results, _seen(task, data, set(results), classify.trained_on))
-                continue
-            reasons[task] = f"no eligible unit in part {part!r}"
-        if skipped is not None:
-            skipped(task, reasons[task])
-    if len(reasons) == len(chosen):
+            if skipped is not None:
+                skipped(task, reasons[task])
+    if not rows:
         found = "; ".join(f"{task}: {reason}" for task, reason in reasons.items())
         msg = f"no acceptance task can run on {data} ({found})"
         raise DataError(msg, hint=f"--data needs a folder with one of {', '.join(_FOLDERS)}")
+    return rows
 
 
-class _UnreadableError(Exception):
-    """A task's data cannot be read. Errors of the classifiers are none of these: they are not skipped."""
+class _LeftOutError(Exception):
+    """A task has no data, none that can be read or no eligible unit. What classifiers raise is not this."""
 
 
 def _check(tasks: Sequence[str] | None, seeds: int) -> tuple[str, ...]:
@@ -218,18 +196,29 @@ def _check(tasks: Sequence[str] | None, seeds: int) -> tuple[str, ...]:
     return TASKS if tasks is None else tuple(tasks)
 
 
-def _eligible(task: str, data: Path, part: str, seeds: int, progress: Progress | None) -> Iterator[Unit]:
+def _score(
+    task: str, selection: Selection, classify: Classifiers, progress: Progress | None
+) -> AcceptanceRow:
+    """Both methods on every eligible unit of a task."""
+    results = {unit.name: _trials(unit, classify) for unit in _eligible(task, selection, progress)}
+    if not results:
+        msg = f"no eligible unit in part {selection.part!r}"
+        raise _LeftOutError(msg)
+    return _row(task, results, _seen(task, selection.data, set(results), classify.trained_on))
+
+
+def _eligible(task: str, selection: Selection, progress: Progress | None) -> Iterator[Unit]:
     """The eligible units of a task, read one at a time; progress is told when each has been used."""
     try:
-        candidates = units_of(task, data, part, seeds)
+        candidates = units_of(task, selection)
     except DataError as error:
-        raise _UnreadableError(str(error)) from error
+        raise _LeftOutError(str(error)) from error
     for done, load in enumerate(candidates, start=1):
         try:
-            with reading(data):
+            with reading(selection.data):
                 unit = load()
         except DataError as error:
-            raise _UnreadableError(str(error)) from error
+            raise _LeftOutError(str(error)) from error
         if unit is not None:
             yield unit
         if progress is not None:

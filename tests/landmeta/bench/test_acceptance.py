@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from shapely.geometry import box
 
-from landmeta.bench.acceptance import TASKS, AcceptanceRow, Classifiers, acceptance_rows, run_acceptance
+from landmeta.bench.acceptance import TASKS, AcceptanceRow, Classifiers, run_acceptance
 from landmeta.errors import DataError
 from landmeta.rivals import random_forest, tile_statistics
 
@@ -358,7 +358,7 @@ def test_an_error_of_the_method_itself_is_not_taken_for_missing_data(tiny: Path)
 
     classify = Classifiers(Broken(), _forests().tiles, ())
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        next(acceptance_rows(tiny, classify=classify, seeds=1))
+        run_acceptance(tiny, classify=classify, seeds=1)
 
 
 @pytest.mark.real
