@@ -158,8 +158,9 @@ def test_the_mirror_splits_each_ordered_choice_of_classes_in_one_way_whatever_th
             assert task.blocked == "none"
     assert len(drawn) == 5 * 4 * 3 * 2
     assert all(len(splits) == 1 for splits in drawn.values())
-    orders = [splits for classes, splits in drawn.items() if set(classes) == {0, 1, 2, 3}]
-    assert len(set.union(*orders)) == 24
+    # Other company or another order gives a class other tiles.
+    first = {np.frombuffer(next(iter(s)), np.int64)[:2].tobytes() for c, s in drawn.items() if c[0] == 0}
+    assert len(first) > 20
 
 
 def test_the_mirror_asks_for_one_position_among_ascending_codes_in_a_meta_batch() -> None:
@@ -244,13 +245,14 @@ def test_a_region_task_as_published_asks_for_every_other_tile() -> None:
     assert (task.target, task.blocked) == (None, "none")
 
 
-def test_classes_of_a_region_task_have_more_tiles_than_shots() -> None:
+@pytest.mark.parametrize("blocked", [True, False])
+def test_classes_of_a_region_task_have_more_tiles_than_shots(blocked: bool) -> None:
     table = TileTable.of(region="r", code=np.repeat([1, 2, 3], [5, 6, 7]))
-    task = region_task(table, "r", "", shots=5, rng=np.random.default_rng(0))
+    task = region_task(table, "r", "", shots=5, rng=np.random.default_rng(0), blocked=blocked)
     assert task.classes == (2, 3)
     assert np.unique(task.query_codes, return_counts=True)[1].tolist() == [1, 2]
-    with pytest.raises(DataError, match=r"more than 6 tiles.*r \(class 1 5, class 2 6, class 3 7\)"):
-        region_task(table, "r", "", shots=6, rng=np.random.default_rng(0))
+    with pytest.raises(DataError, match=r"more than 6 tiles.*: r \(class 1 5, class 2 6, class 3 7\)"):
+        region_task(table, "r", "", shots=6, rng=np.random.default_rng(0), blocked=blocked)
 
 
 @pytest.mark.parametrize("frame", [PLACED, BARE])
