@@ -33,3 +33,7 @@ class CheckpointError(LandmetaError, ValueError):
 
 class DataError(LandmetaError, ValueError):
     """A benchmark data folder that lacks what the suite needs."""
+
+
+class NetworkError(LandmetaError, ValueError):
+    """Settings of a network or norm that cannot be built, or images that do not fit the network."""
