@@ -24,9 +24,14 @@ _opening = threading.Lock()
 _PICTURES = ("PNG", "GIF")
 """Formats whose palette is of colours; in a TIFF it usually is of classes."""
 _AGAIN = "copy or download the file again"
-# A JPEG that ends early is only a warning to its library, and the rest of it grey. Folders here hold
-# thousands of files: listing them at every opening would cost more than reading.
-_OPTIONS = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True, "GDAL_DISABLE_READDIR_ON_OPEN": True}
+# A JPEG that ends early is only a warning to its library, and the rest of it grey; of a PNG GDAL's quick way
+# of reading makes up the rest. Folders here hold thousands of files: listing them at every opening would
+# cost more than reading.
+_OPTIONS = {
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": False,
+    "GDAL_DISABLE_READDIR_ON_OPEN": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
