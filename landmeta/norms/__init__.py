@@ -23,14 +23,34 @@ from landmeta.norms.base import NormPass as NormPass
 from landmeta.norms.base import NormState as NormState
 from landmeta.norms.base import State as State
 from landmeta.norms.base import initial_state as initial_state
+from landmeta.norms.base import keep_state as keep_state
+from landmeta.norms.base import next_task_state as next_task_state
 from landmeta.norms.base import norm_layers as norm_layers
+from landmeta.norms.conventional_batch import ConventionalBatchNorm as ConventionalBatchNorm
+from landmeta.norms.group import GroupNorm as GroupNorm
+from landmeta.norms.group import LayerNorm as LayerNorm
 from landmeta.norms.instance import InstanceNorm as InstanceNorm
 from landmeta.norms.moments import FrozenMoments as FrozenMoments
 from landmeta.norms.moments import Moments as Moments
 from landmeta.norms.moments import PooledMoments as PooledMoments
 from landmeta.norms.moments import own_moments as own_moments
+from landmeta.norms.none import NoNorm as NoNorm
+from landmeta.norms.tasknorm import TaskNormI as TaskNormI
+from landmeta.norms.tasknorm import TaskNormL as TaskNormL
+from landmeta.norms.transductive_batch import TransductiveBatchNorm as TransductiveBatchNorm
 
-NORMS: Mapping[str, type[Norm]] = MappingProxyType({"in": InstanceNorm})
+NORMS: Mapping[str, type[Norm]] = MappingProxyType(
+    {
+        "tbn": TransductiveBatchNorm,
+        "cbn": ConventionalBatchNorm,
+        "tasknorm_i": TaskNormI,
+        "tasknorm_l": TaskNormL,
+        "in": InstanceNorm,
+        "gn": GroupNorm,
+        "ln": LayerNorm,
+        "none": NoNorm,
+    }
+)
 """Every norm by the name that settings and the benchmark's tables use."""
 
 

@@ -31,7 +31,8 @@ Mode: TypeAlias = Literal["context", "query"]
 class Norm(nn.Module, ABC):
     """One norm layer: gain `weight` and offset `bias` of shape (channel,), unless it has no affine part.
 
-    A leaf defines `transform`, and `initial_state` where it has state; `landmeta.norms.NORMS` lists it.
+    A leaf defines `transform` and registers its running state, if any, as buffers; `landmeta.norms.NORMS`
+    lists it.
 
     Args:
         channels: Channels of the images.
@@ -41,6 +42,10 @@ class Norm(nn.Module, ABC):
     has_affine: ClassVar[bool] = True
     adapts_affine: ClassVar[bool] = False
     """Whether the inner loop of the main paper's code moves `weight` and `bias` (METHODS 1.2)."""
+    transductive: ClassVar[bool] = False
+    """Whether a query image's output depends on the other query images even in mode `query`."""
+    shares_state = False
+    """Whether a task starts from the state that the task before it left."""
 
     def __init__(self, channels: int, name: str) -> None:
         super().__init__()
@@ -51,8 +56,8 @@ class Norm(nn.Module, ABC):
             self.bias = nn.Parameter(torch.zeros(channels))
 
     def initial_state(self) -> NormState:
-        """The state before any batch was seen."""
-        return {}
+        """The running state that the layer keeps in its buffers, not a copy; empty where it keeps none."""
+        return dict(self.named_buffers(recurse=False))
 
     @abstractmethod
     def transform(
@@ -96,14 +101,29 @@ def norm_layers(network: nn.Module) -> Iterator[Norm]:
 
 
 def initial_state(network: nn.Module) -> State:
-    """The state of every norm layer before any batch was seen."""
+    """The state from which every norm layer starts: what the network keeps."""
     return {layer.name: layer.initial_state() for layer in norm_layers(network)}
+
+
+def next_task_state(network: nn.Module, initial: State, left: State) -> State:
+    """The state from which the next task starts: `initial`, or `left` by the last task where it is shared."""
+    return {
+        layer.name: (left if layer.shares_state else initial)[layer.name] for layer in norm_layers(network)
+    }
+
+
+@torch.no_grad()
+def keep_state(network: nn.Module, state: State) -> None:
+    """Write a running state into the network's buffers: after an outer step, never within one."""
+    for layer in norm_layers(network):
+        for key, buffer in layer.named_buffers(recurse=False):
+            buffer.copy_(state[layer.name][key])
 
 
 def batch_moments(
     images: Float[Tensor, "n channel y x"], dims: tuple[int, ...], *, unbiased: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance over some axes, the others kept; the variance of a single value is zero."""
+    """Mean and variance over some axes, shaped as the others; the variance of a single value is zero."""
     count = 1
     for dim in dims:
         count *= images.shape[dim]
