@@ -11,6 +11,7 @@ import typer
 from landmeta_cli.adapt import adapt
 from landmeta_cli.bench import app as bench_app
 from landmeta_cli.console import emit, run_guarded
+from landmeta_cli.ingest import app as ingest_app
 from landmeta_cli.provenance import version
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ def landmeta(
 
 app.command(epilog="Example: landmeta adapt --region demo --out runs/demo")(adapt)
 app.add_typer(bench_app)
+app.add_typer(ingest_app)
 
 
 def run(arguments: Sequence[str]) -> int:

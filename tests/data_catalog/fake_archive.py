@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from landmeta_catalog.archives.base import (
     majority_class,
     quadrant_window,
 )
-from landmeta_catalog.ingest import IngestSummary, ingest
+from landmeta_catalog.ingest import ingest
 from landmeta_catalog.tiles import ArraySpec
 
 SIDE, PIXEL, CRS = 16, 10.0, "EPSG:32633"
@@ -160,13 +160,10 @@ class DieAtEvent:
                 os.kill(os.getpid(), 9)
 
 
-def run(store: Path, count: int, workers: int) -> IngestSummary:
-    """Ingest the troubled archive."""
-    return ingest(troubled(count), store, workers=workers)
-
-
 if __name__ == "__main__":
-    # python fake_archive.py STORE PATCHES WORKERS EVENT: dies at that event, 0 = never
-    folder, patches, processes, event = Path(sys.argv[1]), *map(int, sys.argv[2:])
+    # python fake_archive.py STORE PATCHES WORKERS EVENT DELAY: dies at that event, 0 = never
+    folder, (patches, processes, event) = Path(sys.argv[1]), map(int, sys.argv[2:5])
     sys.addaudithook(DieAtEvent(folder, event))
-    run(folder, patches, processes)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    ingest(replace(troubled(patches), delay=float(sys.argv[5])), folder, workers=processes)
