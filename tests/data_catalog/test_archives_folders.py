@@ -28,8 +28,9 @@ def tiff(
     path: Path, values: np.ndarray, *, names: tuple[str, ...] = (), crs: str | None = None, **more: Any
 ) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {"driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2],
-               "dtype": values.dtype, "crs": crs, "transform": Affine(10, 0, 5e5, 0, -10, 4e6), **more}  # fmt: skip
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype,
+               "crs": crs, "transform": Affine(10, 0, 5e5, 0, -10, 4e6), **more}  # fmt: skip
     with rasterio.open(path, "w", **profile) as dataset:
         dataset.write(values)
         if names:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ PATCH_SIDE = 256
 NO_BACKSCATTER = -32768
 """Stored code of a Sentinel-1 pixel that is NaN in the archive."""
 SENSORS = ("s2", "s1")
+_Key = tuple[str, str, str]
+"""Region, season and patch."""
+_Files = dict[str, tuple[Path, str]]
+"""Folder and name of a file by kind."""
 _NAME = re.compile(
     r"(?P<roi>ROIs(?P<seed>\d{4})_(?P<season>[a-z]+))_(?P<kind>[a-z0-9]+)_(?P<scene>\w+)_(?P<patch>p\d+)\.tiff?",
     re.IGNORECASE,
@@ -70,6 +76,27 @@ def season_folders(root: Path, seeds: Sequence[str]) -> list[Path]:
     return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Siblings(Mapping[str, Path]):
+    """Files of a patch by kind, without a path object each: a whole archive of them fits into memory."""
+
+    folders: tuple[tuple[str, Path], ...]
+    """Kind and its folder, the same tuple for all patches of a region."""
+    names: tuple[str, ...]
+
+    def __getitem__(self, kind: str) -> Path:
+        for (known, folder), name in zip(self.folders, self.names, strict=True):
+            if known == kind:
+                return folder / name
+        raise KeyError(kind)
+
+    def __iter__(self) -> Iterator[str]:
+        return (kind for kind, _ in self.folders)
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+
 def group_files(folders: Sequence[Path], kinds: Sequence[str]) -> tuple[list[Patch], list[Broken]]:
     """Patches that have a file of every kind, and what lacks one, occurs twice or has another name.
 
@@ -79,50 +106,58 @@ def group_files(folders: Sequence[Path], kinds: Sequence[str]) -> tuple[list[Pat
     Raises:
         DataError: no file of one of the kinds at all.
     """
-    groups: dict[tuple[str, str, str], dict[str, Path]] = defaultdict(dict)
+    groups: dict[_Key, _Files] = defaultdict(dict)
     broken: list[Broken] = []
-    for kind, path in _files(folders, kinds):
-        name = _NAME.fullmatch(path.name)
+    for kind, folder, file in _files(folders, kinds):
+        name = _NAME.fullmatch(file)
         if name is None or name["kind"].lower() != kind:
-            reason = f"the name is not of the form {path.parent.parent.name}_{kind}_<scene>_p<number>.tif"
-            broken.append(Broken(path.stem, "", "", path, reason))
+            reason = f"the name is not of the form {folder.parent.name}_{kind}_<scene>_p<number>.tif"
+            broken.append(Broken(Path(file).stem, "", "", folder / file, reason))
             continue
-        key = (name["scene"], name["season"].lower(), name["patch"].lower())
+        key = (sys.intern(name["scene"]), sys.intern(name["season"].lower()), name["patch"].lower())
         if kind in groups[key]:
-            reason = f"patch {key[2]} occurs twice, already as {_relative(groups[key][kind], path)}"
-            broken.append(Broken(key[2], key[0], key[1], path, reason))
+            first = groups[key][kind]
+            known = first[1] if first[0] == folder else f"{first[0].name}/{first[1]}"
+            reason = f"patch {key[2]} occurs twice, already as {known}"
+            broken.append(Broken(key[2], key[0], key[1], folder / file, reason))
         else:
-            groups[key][kind] = path
+            groups[key][kind] = (folder, file)
     _require_kinds(groups, kinds, folders)
+    patches, lacking = _complete(groups, kinds)
+    return patches, broken + lacking
+
+
+def _complete(groups: dict[_Key, _Files], kinds: Sequence[str]) -> tuple[list[Patch], list[Broken]]:
+    """Patches with all kinds, by name, and those that lack one; empties `groups`."""
     patches: list[Patch] = []
-    for (region, season, patch), files in sorted(groups.items()):
+    broken: list[Broken] = []
+    shared: dict[tuple[tuple[str, Path], ...], tuple[tuple[str, Path], ...]] = {}
+    for key in sorted(groups):
+        files = groups.pop(key)
         missing = [kind for kind in kinds if kind not in files]
         if missing:
-            reason = f"patch {patch} has no {' and no '.join(missing)} file beside it"
-            broken.append(Broken(patch, region, season, next(iter(files.values())), reason))
-        else:
-            patches.append(Patch(region, season, patch, files))
+            folder, file = next(iter(files.values()))
+            reason = f"patch {key[2]} has no {' and no '.join(missing)} file beside it"
+            broken.append(Broken(key[2], key[0], key[1], folder / file, reason))
+            continue
+        beside = tuple((kind, files[kind][0]) for kind in kinds)
+        names = tuple(files[kind][1] for kind in kinds)
+        patches.append(Patch(*key, Siblings(shared.setdefault(beside, beside), names)))
     return patches, broken
 
 
-def _files(folders: Sequence[Path], kinds: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """TIFFs by name in the folders `<kind>_<scene>` of each season folder."""
+def _files(folders: Sequence[Path], kinds: Sequence[str]) -> Iterator[tuple[str, Path, str]]:
+    """Kind, folder and name of the TIFFs in the folders `<kind>_<scene>` of each season folder."""
     for season in folders:
         for folder in sorted(season.iterdir()):
             kind = folder.name.partition("_")[0].lower()
             if kind in kinds and folder.is_dir():
                 for name in sorted(os.listdir(folder)):  # noqa: PTH208, half a million of Path.iterdir's paths
                     if name.lower().endswith((".tif", ".tiff")) and not name.startswith("."):
-                        yield kind, folder / name
+                        yield kind, folder, name
 
 
-def _relative(path: Path, other: Path) -> str:
-    return path.name if path.parent == other.parent else f"{path.parent.name}/{path.name}"
-
-
-def _require_kinds(
-    groups: Mapping[tuple[str, str, str], Mapping[str, Path]], kinds: Sequence[str], folders: Sequence[Path]
-) -> None:
+def _require_kinds(groups: Mapping[_Key, _Files], kinds: Sequence[str], folders: Sequence[Path]) -> None:
     absent = [kind for kind in kinds if not any(kind in files for files in groups.values())]
     if absent:
         msg = f"{folders[0].parent} holds no {' and no '.join(absent)} files at all"
