@@ -18,7 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from landmeta.assessment import balanced_accuracy, paired_unit_interval
 from landmeta.checkpoints import load_start
-from landmeta.metatraining import Episode, draw_pixels, episode_logits
+from landmeta.episodes import Episode, draw_pixels, episode_logits
 from landmeta.start import Start
 from landmeta_catalog.archives.chips import HLS_BANDS, Chip, hls_chips
 

@@ -20,7 +20,7 @@ import torch
 
 from landmeta.bands import SENTINEL2
 from landmeta.checkpoints import save_start
-from landmeta.metatraining import Episode, EpisodeSource, TrainSettings, halves_episode, train
+from landmeta.episodes import Episode, EpisodeSource, TrainSettings, halves_episode, train
 from landmeta.start import Start, balanced_cross_entropy, pixel_features
 from landmeta_catalog.archives.chips import HLS_BANDS, RGB_BANDS, Chip, eurosat_rgb_tiles, hls_chips
 from landmeta_catalog.simulate import LEGEND, simulate_scene

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from landmeta.metatraining import Episode, TrainSettings, episode_logits, halves_episode, train
+from landmeta.episodes import Episode, TrainSettings, episode_logits, halves_episode, train
 from landmeta.start import Start
 
 SMALL = (4, 4, 4, 4)

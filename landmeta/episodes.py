@@ -1,7 +1,8 @@
-"""Meta-training of the start: episodes in which heads are fitted on a support set and judged on a query set.
+"""Episodes of the starter: heads are fitted in closed form on a support set and judged on a query set.
 
-The loop is visible: draw an episode, compute features, fit the heads in closed form on the support,
-back-propagate the query loss through the fit into the network, step. Sources of episodes are callables.
+The loop is visible: draw an episode, compute features, fit the heads on the support, back-propagate the
+query loss through the fit into the network, step. Sources of episodes are callables. Meta-training by
+gradient steps on tasks of whole tiles is `landmeta.metatraining`.
 """
 
 from __future__ import annotations
