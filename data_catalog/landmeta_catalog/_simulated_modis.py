@@ -91,7 +91,7 @@ def _igbp(
     lookup = np.zeros(11, np.int64)
     lookup[list(simple)] = list(simple.values())
     main = held[..., 1:].argmax(2) + 1
-    cells = lookup[main]
+    cells: npt.NDArray[np.int64] = lookup[main]
     cells[main == FOREST] = 5
     cells[(main == FOREST) & (conifer > 0.6)] = 1
     cells[(main == FOREST) & (conifer < 0.35)] = 4

@@ -12,7 +12,7 @@ from landmeta_catalog._simulated_land import Region
 from landmeta_catalog.layout import URBAN, WATER
 from landmeta_catalog.spectra import MATERIAL
 
-# Sigma nought in dB, (VV, VH), at about 38 degrees. Levels of water, woods, fields, bare ground and settlements
+# Sigma nought in dB, (VV, VH), at about 38 degrees. Levels of water, woods, fields, bare ground and towns
 # follow the land-cover signatures of the Sentinel-1 Global Backscatter Model (Bauer-Marschallinger et al.
 # 2021, doi 10.1038/s41597-021-01059-7), those of crops the time series of Vreugdenhil et al. 2018
 # (doi 10.3390/rs10091396) at full growth; both by eye, to a decibel or two.
