@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landmeta.block_folder import BlockFolder
 from landmeta.classmap import PROBABILITY_NODATA, PROBABILITY_SCALE
 from landmeta.classmap import ClassMap as ClassMap
 from landmeta.classmap import MapBlock as MapBlock
@@ -67,6 +70,11 @@ class BlockWindow:
     read_height: int
     read_width: int
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the block's first pixel."""
+        return self.row, self.col
+
 
 def plan_blocks(imagery: Imagery, *, align: int, context: int, block: int = _BLOCK) -> list[BlockWindow]:
     """Blocks with halo that cover the grid exactly once, on the file's own `align` grid; metadata only."""
@@ -120,46 +128,98 @@ def map_blocks(
     model: MappingModel,
     imagery: Imagery,
     *,
+    folder: BlockFolder | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     block: int = _BLOCK,
 ) -> Iterator[MapBlock]:
     """Map the imagery block by block: class codes, class probabilities and the winner's probability.
 
     A pixel is nodata where any band is; blocks of nodata alone are left out. Memory is bounded by the block,
-    whatever the size of the raster.
+    whatever the size of the raster. Blocks that `folder` holds are taken from it, the others put into it.
 
     Raises:
         ImageryError: A file is gone or damaged.
+        OutputError: `folder` cannot be written.
     """
-    state = model.prepare()
     windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
-    codes = np.array(model.legend.codes, dtype=np.uint8)
-    for done, window in enumerate(windows):
-        if progress is not None:
-            progress("map", done, len(windows))
-        probability, valid = _block_probabilities(model, state, imagery, window)
-        if valid.any():
-            counts = np.rint(probability / PROBABILITY_SCALE).astype(np.uint16)
-            found = MapBlock(
-                window.row, window.col, codes[probability.argmax(axis=0)], counts, counts.max(axis=0)
-            )
-            yield found.within(valid)
+    missing = [w for w in windows if folder is None or w.corner not in folder]
+    state = model.prepare() if missing else None
+    with ReadAhead(imagery, missing) as pixels:
+        for done, window in enumerate(windows):
+            if progress is not None:
+                progress("map", done, len(windows))
+            found = _stored(folder, window)
+            if found is _ABSENT:
+                found = map_window(model, state, pixels.take(window), window)
+                if folder is not None:
+                    folder.put(window.corner, found)
+            if isinstance(found, MapBlock):
+                yield found
     if progress is not None:
         progress("map", len(windows), len(windows))
 
 
-def _block_probabilities(
-    model: MappingModel, state: Any, imagery: Imagery, window: BlockWindow
-) -> tuple[Float[np.ndarray, "class y x"], np.ndarray]:
-    """Softmax over the class models on the core of a block, and where the imagery is valid."""
-    pixels = imagery.read(window.read_row, window.read_col, window.read_height, window.read_width)
+_ABSENT = object()
+
+
+def _stored(folder: BlockFolder | None, window: BlockWindow) -> object:
+    """The block of a window that an earlier run has finished (None: without data), else _ABSENT."""
+    if folder is None or window.corner not in folder:
+        return _ABSENT
+    try:
+        return folder.get(window.corner)
+    except KeyError:  # cut short when a machine went down
+        return _ABSENT
+
+
+class ReadAhead:
+    """Reads the pixels of the next window in a thread of its own while the model computes."""
+
+    def __init__(self, imagery: Imagery, windows: Sequence[BlockWindow]) -> None:
+        self._imagery = imagery
+        self._waiting = deque(windows)
+        self._next: tuple[BlockWindow, Future[np.ndarray]] | None = None
+        self._reader = ThreadPoolExecutor(1, "landmeta-read")
+
+    def __enter__(self) -> ReadAhead:
+        self._advance()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._reader.shutdown(wait=True, cancel_futures=True)
+
+    def take(self, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
+        """Pixels of `window`, at once if it is the next of the windows given."""
+        if self._next is None or self._next[0] != window:
+            return _read(self._imagery, window)
+        pixels = self._next[1].result()
+        self._advance()
+        return pixels
+
+    def _advance(self) -> None:
+        self._next = None
+        if self._waiting:
+            window = self._waiting.popleft()
+            self._next = window, self._reader.submit(_read, self._imagery, window)
+
+
+def _read(imagery: Imagery, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
+    return imagery.read(window.read_row, window.read_col, window.read_height, window.read_width)
+
+
+def map_window(
+    model: MappingModel, state: Any, pixels: Float[np.ndarray, "band y x"], window: BlockWindow
+) -> MapBlock | None:
+    """The block of a window from its pixels (halo included); None where no pixel of its core has data."""
     top, left = window.row - window.read_row, window.col - window.read_col
     core = np.s_[..., top : top + window.height, left : left + window.width]
     valid: np.ndarray = np.asarray(np.isfinite(pixels[core]).all(axis=0))
     if not valid.any():
-        return np.zeros((len(model.legend), *valid.shape), np.float32), valid
+        return None
     logits = model.logits(torch.from_numpy(pixels), state)
     if model.stride > 1:
         logits = torch.nn.functional.interpolate(logits[None], scale_factor=model.stride, mode="bilinear")[0]
-    probability: np.ndarray = torch.softmax(logits, dim=0).numpy()[core]
-    return probability, valid
+    probability = torch.softmax(logits, dim=0).numpy()[core]
+    codes = np.array(model.legend.codes, dtype=np.uint8)[probability.argmax(axis=0)]
+    counts = np.rint(probability / PROBABILITY_SCALE).astype(np.uint16)
+    return MapBlock(window.row, window.col, codes, counts, counts.max(axis=0)).within(valid)
