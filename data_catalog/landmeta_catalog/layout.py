@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import ndimage
 from scipy.sparse.csgraph import minimum_spanning_tree
 from shapely import MultiPoint
@@ -287,8 +288,7 @@ def _divide(rng: np.random.Generator, size: int, scale: float) -> Parcels:
     slip = rng.uniform(0, 1, 997).astype(np.float32)[(strip * 7919 + block) % 997]
     piece = np.floor(v / length.astype(np.float32)[block] + slip).astype(np.int64)
     key = (block * 4096 + strip % 4096) * 4096 + piece % 4096
-    _, number = np.unique(key, return_inverse=True)
-    number = number.reshape(size, size).astype(np.int32)
+    number = pd.factorize(key.ravel(), sort=True)[0].reshape(size, size).astype(np.int32)
     edge = np.zeros((size, size), bool)
     edge[:, 1:] |= number[:, 1:] != number[:, :-1]
     edge[1:] |= number[1:] != number[:-1]
@@ -338,8 +338,19 @@ def _bare_score(rng: np.random.Generator, size: int, scale: float, waters: Water
     score = 0.5 * (high - float(high.max())) + 0.9
     for centre in rng.uniform(0.1, 0.9, (4, 2)) * size:
         corners = centre + rng.normal(0, 17 * scale + 1, (9, 2)) * rng.uniform(0.6, 1.4, 2)
-        pit = draw([MultiPoint(corners).convex_hull], size).astype(np.float32)
-        score += 3 * ndimage.gaussian_filter(pit, 4 * scale)
+        score += 3 * _blurred(draw([MultiPoint(corners).convex_hull], size), 4 * scale)
     flats = fractal(rng, size, longest=120 * scale, hurst=0.6)
     gravel = 0.55 * flats - distance_to(waters.river) / (14 * scale)
     return np.asarray(np.maximum(score, gravel), np.float32)
+
+
+def _blurred(mask: Mask, sigma: float) -> Field:
+    """Gaussian blur of a small shape (y, x), worked out around it only."""
+    out = np.zeros(mask.shape, np.float32)
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size:
+        # The filter reaches 4 sigma; twice that keeps the cut edges at zero on both sides.
+        reach = 2 * int(4 * sigma + 1)
+        window = tuple(slice(max(at[0] - reach, 0), at[-1] + reach + 1) for at in (rows, cols))
+        out[window] = ndimage.gaussian_filter(mask[window].astype(np.float32), sigma)
+    return out
