@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 
 class LandmetaError(Exception):
     """Base of every error a user can cause; `hint` names the argument or command that mends it."""
@@ -37,3 +40,19 @@ class DataError(LandmetaError, ValueError):
 
 class NetworkError(LandmetaError, ValueError):
     """Settings of a network or norm that cannot be built, or images that do not fit the network."""
+
+
+class ConfigError(LandmetaError, ValueError):
+    """Settings of a training run that are wrong: `faults` holds all that is, one line each."""
+
+    def __init__(self, path: Path, faults: Sequence[str]) -> None:
+        super().__init__(f"{path}: {'; '.join(faults)}", "docs/guide/training.md explains every key")
+        self.faults = tuple(faults)
+
+
+class TrainingError(LandmetaError, ArithmeticError):
+    """Training that cannot go on: a loss that is no number, a process that is gone."""
+
+
+class Interrupted(LandmetaError):
+    """Ctrl-C in work that can go on later; `hint` tells how."""
