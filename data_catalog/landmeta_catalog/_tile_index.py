@@ -42,6 +42,9 @@ _TYPES: dict[str, pa.DataType] = {
 }
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in INDEX_COLUMNS])
 
+_POSITION = {name: i for i, name in enumerate(INDEX_COLUMNS)}
+"""Columns of the file: every column of the index is one, a list too."""
+
 _GEO = {
     "version": "1.1.0",
     "primary_column": "geometry",
@@ -71,7 +74,7 @@ def to_table(rows: pd.DataFrame) -> pa.Table:
         if field.name not in rows:
             values: object = [_default(field.name)] * len(rows)
         elif field.name == "geometry":
-            values = [_wkb(shape) for shape in rows["geometry"]]
+            values = _wkb(rows["geometry"])
         else:
             values = rows[field.name]
         columns.append(pa.array(values, pa.string() if field.type == _REPEATED else field.type))
@@ -84,10 +87,12 @@ def _default(name: str) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _wkb(shape: object) -> bytes | None:
-    if shape is None or isinstance(shape, bytes):
-        return shape
-    return None if pd.isna(shape) else bytes(shapely.to_wkb(shape))  # type: ignore[call-overload]
+def _wkb(shapes: pd.Series) -> list[bytes | None]:
+    values = np.empty(len(shapes), dtype=object)
+    values[:] = list(shapes)
+    drawn = shapely.is_geometry(values)
+    values[drawn] = shapely.to_wkb(values[drawn])
+    return [value if isinstance(value, bytes) else None for value in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,8 @@ def merge_parts(index: Path, parts: Sequence[Path]) -> None:
     schema = SCHEMA.with_metadata({"geo": json.dumps(_GEO)})
     with replacing(index) as target, pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for table in _regrouped(_read_cell(cell) for cell in _cells(parts)):
-            writer.write_table(table.cast(schema), row_group_size=ROW_GROUP)
+            pieces = -(-table.num_rows // (2 * ROW_GROUP))
+            writer.write_table(table.cast(schema), row_group_size=-(-table.num_rows // pieces))
 
 
 def _cells(parts: Sequence[Path]) -> list[_Cell]:
@@ -168,18 +174,32 @@ def read_rows(
     if unknown:
         msg = f"the tile index has no column {', '.join(unknown)}"
         raise DataError(msg, f"its columns are {', '.join(INDEX_COLUMNS)}")
-    wanted = None if quarantined else pc.field("status") == OK
-    for name, value in where.items():
-        if value is not None:
-            clause = pc.field(name) == value
-            wanted = clause if wanted is None else wanted & clause
+    equal = {name: value for name, value in where.items() if value is not None}
+    if not quarantined:
+        equal["status"] = OK
     chosen = list(columns) if columns is not None else [c for c in INDEX_COLUMNS if c != "geometry"]
     try:
-        table = pq.read_table(index, columns=chosen, filters=wanted)
+        with pq.ParquetFile(index) as file:
+            groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata.row_group(g), equal)]
+            table = file.read_row_groups(groups, columns=[*chosen, *(c for c in equal if c not in chosen)])
     except (OSError, pa.ArrowException) as error:
         msg = f"the tile index {index} cannot be read"
         raise DataError(msg, _UNREADABLE) from error
-    return _frame(table)
+    for name, value in equal.items():
+        table = table.filter(pc.equal(table[name], value))
+    return _frame(table.select(chosen))
+
+
+def _may_hold(group: pq.RowGroupMetaData, equal: Mapping[str, str]) -> bool:
+    """Whether a row group can have rows with these values, by its least and greatest ones.
+
+    pyarrow's own filters read every row group where a column is a dictionary.
+    """
+    for name, value in equal.items():
+        known = group.column(_POSITION[name]).statistics
+        if known is not None and known.has_min_max and not known.min <= value <= known.max:
+            return False
+    return True
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -125,10 +125,14 @@ class TileStore:
         Raises:
             DataError: no such dataset.
         """
-        names = list(self.legend(dataset).names)
-        rows = self.index(dataset=dataset, columns=["region", "season", "class_name"]).astype(str)
-        counts = rows.groupby(["region", "season", "class_name"]).size().unstack(fill_value=0)
-        return counts.reindex(columns=names, fill_value=0).astype(np.int64)
+        columns = ["region", "season", "class_name"]
+        rows = self.index(dataset=dataset, columns=columns)
+        counts = rows.groupby(columns, observed=True).size()
+        counts.index = pd.MultiIndex.from_tuples(
+            [tuple(map(str, key)) for key in counts.index], names=columns
+        )
+        table = counts.unstack(fill_value=0)
+        return table.reindex(columns=list(self.legend(dataset).names), fill_value=0).astype(np.int64)
 
     def read(
         self, dataset: str, array: str, slots: Iterable[int], bands: Sequence[str] | None = None
