@@ -21,7 +21,7 @@ from landmeta.legend import NODATA, Legend
 from landmeta.raster import Imagery
 from landmeta.sampling import lead
 
-_BLOCK = 512  # pixels of a block without its halo: 40 % of the work is halo, memory stays below 1 GB
+BLOCK = 512  # pixels of a block without its halo: 40 % of the work is halo, memory stays below 1 GB
 
 
 @runtime_checkable
@@ -76,8 +76,12 @@ class BlockWindow:
         return self.row, self.col
 
 
-def plan_blocks(imagery: Imagery, *, align: int, context: int, block: int = _BLOCK) -> list[BlockWindow]:
-    """Blocks with halo that cover the grid exactly once, on the file's own `align` grid; metadata only."""
+def plan_blocks(imagery: Imagery, *, align: int, context: int, block: int | None = None) -> list[BlockWindow]:
+    """Blocks with halo that cover the grid exactly once, on the file's own `align` grid; metadata only.
+
+    `block` is the side of a block without its halo, pixels; by default BLOCK.
+    """
+    block = BLOCK if block is None else block
     return [
         BlockWindow(row, col, height, width, read_row, read_col, read_height, read_width)
         for row, height, read_row, read_height in _spans(
@@ -105,7 +109,7 @@ def predict(
     imagery: Imagery,
     *,
     progress: Callable[[str, int, int], None] | None = None,
-    block: int = _BLOCK,
+    block: int | None = None,
 ) -> ClassMap:
     """Map the imagery in memory: 3 bytes a pixel and 2 more a class. `map_blocks` needs no more than a block.
 
@@ -130,7 +134,7 @@ def map_blocks(
     *,
     folder: BlockFolder | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-    block: int = _BLOCK,
+    block: int | None = None,
 ) -> Iterator[MapBlock]:
     """Map the imagery block by block: class codes, class probabilities and the winner's probability.
 

@@ -72,6 +72,7 @@ _Out = Annotated[
     Path | None, typer.Option(help="Run folder. Default: runs/ and the region's name.", **_OUTPUT)
 ]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.", **_OUTPUT)]
+_Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run to --out that stopped.", **_OUTPUT)]
 _Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", **_OUTPUT)]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", **_OUTPUT)]
 
@@ -91,6 +92,7 @@ def adapt(
     seed: _Seed = 0,
     out: _Out = None,
     overwrite: _Overwrite = False,
+    resume: _Resume = False,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
@@ -110,6 +112,7 @@ def adapt(
         seed=seed,
         out=out,
         overwrite=overwrite,
+        resume=resume,
         command=("landmeta", *sys.argv[1:]),
     )
     from landmeta_cli.workflows import adapt_run

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from landmeta.errors import LandmetaError
+from landmeta.errors import Interrupted, LandmetaError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -55,6 +55,8 @@ def run_guarded(work: Callable[[], object], *, debug: bool = False) -> int:
 
 def describe(error: Exception) -> tuple[int, str, str]:
     """Exit code, message and hint of an exception."""
+    if isinstance(error, Interrupted):
+        return INTERRUPTED, str(error), error.hint
     if isinstance(error, LandmetaError):
         return WRONG_USE, str(error), error.hint
     if hasattr(error, "format_message"):  # wrong use, as the command-line parser found it

@@ -36,6 +36,7 @@ class AdaptRequest:
         seed: Of every random draw.
         out: Run folder; None makes `runs/<name of the region or imagery>`.
         overwrite: Replace the run that is in `out`.
+        resume: Go on with a run to `out` that stopped while it mapped.
         command: The command line, for provenance.
     """
 
@@ -52,4 +53,5 @@ class AdaptRequest:
     seed: int = 0
     out: Path | None = None
     overwrite: bool = False
+    resume: bool = False
     command: tuple[str, ...] = ()

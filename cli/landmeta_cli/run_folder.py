@@ -1,7 +1,8 @@
 """Writing a run folder whole or not at all.
 
 Files are made in a hidden folder beside or inside the target and moved in one go; `provenance.json` moves
-last, so that a folder that has one is a complete run. Nothing is deleted that no run has written.
+last, so that a folder that has one is a complete run. Nothing is deleted that no run has written. A run
+that stops while it maps leaves the hidden folder with its finished blocks, and can go on there.
 """
 
 from __future__ import annotations
@@ -22,21 +23,25 @@ MARK = "provenance.json"
 _STAGING = ".landmeta-partial"
 OWNER = ".owner"
 """File in a staging folder that says which process writes it."""
+BLOCKS = "blocks"
+"""Folder in a staging folder with the finished blocks of the map."""
 
 
-def check_target(out: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
+def check_target(out: Path, *, overwrite: bool, resume: bool = False, inputs: tuple[Path, ...] = ()) -> None:
     """Find out, leaving no trace, whether a run can be written to `out`.
 
     Args:
         out: Run folder, existing or not.
-        overwrite: An earlier run in `out` may be replaced.
+        overwrite: An earlier run in `out` may be replaced, a stopped one thrown away.
+        resume: A stopped run may be gone on with.
         inputs: Files that the run reads; none may be one that it replaces.
 
     Raises:
-        OutputError: `out` cannot be written, holds something other than a run, or holds a run and
-            `overwrite` is False.
+        OutputError: `out` cannot be written, another process writes to it, it holds something other than a
+            run, a run and `overwrite` is False, or a stopped run and neither `resume` nor `overwrite`.
     """
     _check_writable(out)
+    _check_stopped(out, allowed=overwrite or resume)
     entries = [p.name for p in out.iterdir() if p.name != _STAGING] if out.is_dir() else []
     if not entries:
         return
@@ -63,23 +68,26 @@ def written_files(out: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def staged(out: Path, *, resume: bool = False) -> Iterator[Path]:
     """Give a folder to write into; what is in it becomes the run folder when the block ends well.
+
+    Where it ends badly and there are finished blocks, the folder stays, for a run with `resume`.
 
     Raises:
         OutputError: The folder cannot be made, or another run is writing to it.
     """
     parents = _missing_parents(out)
-    # Inside an existing folder: a mount point or the working directory cannot be replaced by a rename.
-    staging = out / _STAGING if out.is_dir() else out.parent / f".{out.name}.partial"
+    staging = staging_folder(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _claim(staging)
+        _claim(staging, resume=resume)
         try:
             yield staging
+            shutil.rmtree(staging / BLOCKS, ignore_errors=True)
             _publish(staging, out)
         except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
+            if not has_blocks(staging):
+                shutil.rmtree(staging, ignore_errors=True)
             raise
     except BaseException as error:
         for parent in parents:
@@ -89,6 +97,26 @@ def staged(out: Path) -> Iterator[Path]:
             msg = f"the run folder {out} could not be written: {error}"
             raise OutputError(msg, "free some space or give another --out") from error
         raise
+
+
+def staging_folder(out: Path) -> Path:
+    """Where the files of a run to `out` are made."""
+    # Inside an existing folder: a mount point or the working directory cannot be replaced by a rename.
+    return out / _STAGING if out.is_dir() else out.parent / f".{out.name}.partial"
+
+
+def has_blocks(staging: Path) -> bool:
+    """Whether a staging folder holds blocks to go on with."""
+    return any((staging / BLOCKS).glob("*.npz"))
+
+
+def _check_stopped(out: Path, *, allowed: bool) -> None:
+    staging = staging_folder(out)
+    if has_blocks(staging) and not allowed:
+        _refuse_if_alive(staging)
+        count = len(list((staging / BLOCKS).glob("*.npz")))
+        msg = f"a run to {out} stopped with {count} blocks of its map finished"
+        raise OutputError(msg, "--resume goes on with it, --overwrite starts anew")
 
 
 def _check_writable(out: Path) -> None:
@@ -110,19 +138,25 @@ def _missing_parents(out: Path) -> list[Path]:
     return [p for p in out.parents if not p.exists()]
 
 
-def _claim(staging: Path) -> None:
-    """Make the staging folder anew; one left by a dead process is cleared, one in use is an error."""
+def _claim(staging: Path, *, resume: bool) -> None:
+    """Make the staging folder; one left by a dead process is taken over or cleared, one in use an error."""
     owner = staging / OWNER
     if staging.exists():
         if not owner.is_file():
             msg = f"{staging} exists and is not a partial run of landmeta"
             raise OutputError(msg, "move it away or give another --out")
-        if _alive(owner.read_text(encoding="utf-8")):
-            msg = f"another landmeta run is writing to {staging}"
-            raise OutputError(msg, "wait for it or give another --out")
-        shutil.rmtree(staging)
-    staging.mkdir()
+        _refuse_if_alive(staging)
+        if not resume:
+            shutil.rmtree(staging)
+    staging.mkdir(exist_ok=resume)
     owner.write_text(_owner(), encoding="utf-8")
+
+
+def _refuse_if_alive(staging: Path) -> None:
+    owner = staging / OWNER
+    if owner.is_file() and _alive(owner.read_text(encoding="utf-8")):
+        msg = f"another landmeta run is writing to {staging}"
+        raise OutputError(msg, "wait for it or give another --out")
 
 
 def _owner() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,18 +15,15 @@ import numpy as np
 
 from landmeta_cli.console import Progress, plain
 from landmeta_cli.inputs import Inputs, read_inputs
+from landmeta_cli.mapping import write_products
 from landmeta_cli.provenance import provenance
 from landmeta_cli.requests import AdaptRequest, Effort
-from landmeta_cli.run_folder import MARK, OWNER, check_target, staged
+from landmeta_cli.run_folder import BLOCKS, MARK, OWNER, check_target, staged
 from landmeta_cli.run_report import build_report, verdict
 
 if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
-    from odc.geo.geom import Geometry
-
     from landmeta.adaptation import Adapted
     from landmeta.assessment import Comparison
-    from landmeta.classmap import MapBlock
     from landmeta.labels import Labels
     from landmeta_maps.summary import MapSummary
 
@@ -70,10 +67,10 @@ def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResul
     """
     watch = _Watch(progress)
     out = request.out or default_folder(request)
-    check_target(out, overwrite=request.overwrite)
+    check_target(out, overwrite=request.overwrite, resume=request.resume)
     with watch.stage("read"):
         inputs = _read(request)
-    check_target(out, overwrite=request.overwrite, inputs=inputs.paths)
+    check_target(out, overwrite=request.overwrite, resume=request.resume, inputs=inputs.paths)
     with watch.stage("adapt"):
         adapted = _adapt(request, inputs, progress)
     with watch.stage("hold out"):
@@ -147,28 +144,6 @@ def _block(labels: Labels) -> str:
     return "point" if (labels.footprints.geom_type == "Point").all() else "polygon"
 
 
-def _map_blocks(adapted: Adapted, inputs: Inputs, progress: Progress) -> Iterator[MapBlock]:
-    """The map block by block, with nodata where a pixel's centre lies outside the region's outline."""
-    from landmeta.prediction import map_blocks
-
-    blocks = map_blocks(adapted.ensemble, inputs.mapped, progress=progress)
-    return blocks if inputs.outline is None else keep_inside(blocks, inputs.outline, inputs.mapped.grid)
-
-
-def keep_inside(blocks: Iterable[MapBlock], outline: Geometry, grid: GeoBox) -> Iterator[MapBlock]:
-    """The blocks with nodata where a pixel's centre lies outside `outline`; empty ones are left out."""
-    from affine import Affine
-    from geopandas import GeoSeries
-    from rasterio.features import geometry_mask
-
-    shape = GeoSeries([outline.geom], crs=str(outline.crs)).to_crs(str(grid.crs))
-    for block in blocks:
-        corner = grid.transform * Affine.translation(block.col, block.row)
-        inside = geometry_mask(shape, block.codes.shape, corner, invert=True)
-        if inside.any():
-            yield block.within(inside)
-
-
 def _write(
     request: AdaptRequest,
     out: Path,
@@ -180,14 +155,13 @@ def _write(
     from landmeta.checkpoints import save_ensemble
     from landmeta_maps.report import write_report
     from landmeta_maps.webmap import write_web_map
-    from landmeta_maps.writer import write_map
 
-    with staged(out) as folder:
+    model = adapted.ensemble
+    with staged(out, resume=request.resume) as folder:
+        save_ensemble(model, folder / "model", _model_notes(request))
         with watch.stage("map"):  # blocks are written as they come
-            blocks = _map_blocks(adapted, inputs, watch.progress)
-            summary = write_map(blocks, inputs.mapped.grid, adapted.ensemble.legend, folder)
+            summary = write_products(model, inputs.mapped, inputs.outline, folder, progress=watch.progress)
         with watch.stage("write"):
-            save_ensemble(adapted.ensemble, folder / "model", _model_notes(request))
             write_web_map(summary, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
         report = _report(request, inputs, adapted, summary, comparison, watch.timing_s)
         if inputs.scene is not None:
@@ -220,12 +194,17 @@ def _write_records(
     record = provenance(
         command=request.command,
         inputs=inputs.paths,
-        outputs=[p for p in folder.rglob("*") if p.is_file() and p.name not in (MARK, OWNER)],
+        outputs=[p for p in folder.rglob("*") if p.is_file() and not _scaffold(p.relative_to(folder))],
         folder=folder,
         seed=request.seed,
         settings=settings(request),
     )
     (folder / MARK).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
+
+
+def _scaffold(path: Path) -> bool:
+    """Whether a file of the staging folder, given relative to it, does not become part of the run."""
+    return path.name in (MARK, OWNER) or path.parts[0] == BLOCKS
 
 
 def _model_notes(request: AdaptRequest) -> dict[str, Any]:

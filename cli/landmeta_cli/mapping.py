@@ -1,0 +1,88 @@
+"""The map of a run: blocks are kept as they are finished, then become the files that a GIS reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landmeta.errors import Interrupted, LandmetaError
+from landmeta_cli.console import Progress
+from landmeta_cli.provenance import sha256, version
+from landmeta_cli.run_folder import BLOCKS
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
+
+    from landmeta.classmap import MapBlock
+    from landmeta.prediction import MappingModel
+    from landmeta.raster import Imagery
+    from landmeta_maps.summary import MapSummary
+
+_GO_ON = "finished blocks are kept: the same command with --resume goes on"
+
+
+def write_products(
+    model: MappingModel, imagery: Imagery, outline: Geometry | None, folder: Path, *, progress: Progress
+) -> MapSummary:
+    """Map `imagery` into `folder`, which holds the model already, and write the three rasters.
+
+    Blocks that an earlier run to this folder has finished are not computed again.
+
+    Raises:
+        ImageryError: A file is gone or damaged.
+        OutputError: The folder cannot be written, or holds blocks of another run.
+    """
+    from landmeta.block_folder import BlockFolder
+    from landmeta.prediction import map_blocks
+    from landmeta_maps.writer import write_map
+
+    with _resumable():
+        kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery))
+        blocks = map_blocks(model, imagery, folder=kept, progress=progress)
+        if outline is not None:
+            blocks = keep_inside(blocks, outline, imagery.grid)
+        return write_map(blocks, imagery.grid, model.legend, folder)
+
+
+def map_plan(model: Path, imagery: Imagery) -> dict[str, Any]:
+    """What decides the bytes of the blocks: the model in its folder, the files, the part of them mapped."""
+    files = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in imagery.paths if p.is_file()]
+    return {
+        "landmeta": version(),
+        "model": sha256(model / "model.safetensors"),
+        "files": files,
+        "bands": (imagery.bands.names, imagery.bands.scale, imagery.bands.offset),
+        "grid": (str(imagery.grid.crs), tuple(imagery.grid.affine), tuple(imagery.grid.shape)),
+        "origin": imagery.origin,
+    }
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Tell whoever is stopped here, by a fault or by Ctrl-C, that the work is not lost."""
+    try:
+        yield
+    except LandmetaError as error:
+        if "--resume" not in error.hint:
+            error.hint = f"{error.hint}; {_GO_ON}" if error.hint else _GO_ON
+        raise
+    except KeyboardInterrupt as stop:
+        msg = "interrupted"
+        raise Interrupted(msg, _GO_ON) from stop
+
+
+def keep_inside(blocks: Iterable[MapBlock], outline: Geometry, grid: GeoBox) -> Iterator[MapBlock]:
+    """The blocks with nodata where a pixel's centre lies outside `outline`; empty ones are left out."""
+    from affine import Affine
+    from geopandas import GeoSeries
+    from rasterio.features import geometry_mask
+
+    shape = GeoSeries([outline.geom], crs=str(outline.crs)).to_crs(str(grid.crs))
+    for block in blocks:
+        corner = grid.transform * Affine.translation(block.col, block.row)
+        inside = geometry_mask(shape, block.codes.shape, corner, invert=True)
+        if inside.any():
+            yield block.within(inside)
