@@ -16,9 +16,10 @@ from landmeta.tasks import Task, TaskSampler
 from landmeta.tile_table import TileTable
 from landmeta_catalog import loading
 from landmeta_catalog._shards import shard_path
-from landmeta_catalog.loading import BASELINE, METEOR, PHYSICAL, TaskBatch, TaskLoader, TileInputs
+from landmeta_catalog.loading import TaskBatch, TaskLoader
 from landmeta_catalog.store import TileStore
 from landmeta_catalog.store_writer import create_dataset, finish_dataset, write_shard
+from landmeta_catalog.tile_inputs import BASELINE, METEOR, PHYSICAL, TileInputs
 from landmeta_catalog.tiles import ArraySpec, index_frame
 
 SIDE, TILES, CLASSES = 8, 60, 5
