@@ -58,12 +58,16 @@ def similar_countries(text: str, count: int = 3) -> tuple[str, ...]:
 
 def boundary(country: Country) -> BaseGeometry:
     """The area of a country: a multipolygon in degrees (EPSG:4326), cut at 180 degrees of longitude."""
+    return _shapes()[country.name]
+
+
+@lru_cache(maxsize=1)
+def _shapes() -> dict[str, BaseGeometry]:
     import geopandas
 
     with as_file(files(__package__) / "countries.parquet") as path:
         table = geopandas.read_parquet(path, columns=["name", "geometry"])
-    shape: BaseGeometry = table.set_index("name").geometry[country.name]
-    return shape
+    return dict(zip(table["name"], table.geometry, strict=True))
 
 
 @lru_cache(maxsize=1)
