@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from landmeta.augmentation import draw_symmetries
-from landmeta.errors import LandmetaError
+from landmeta.errors import DataError, LandmetaError
 from landmeta.tasks import Task, TaskSource
 from landmeta_catalog.tile_inputs import TileInputs
 
@@ -163,11 +163,12 @@ class TaskLoader:
         augment: Draw one of the eight symmetries of the square for every tile, support and query alike.
         seed: Of those draws.
         workers: Processes; 0 reads in this one, when asked.
-        ahead: Tasks that each worker keeps ready.
+        ahead: Tasks that each worker keeps ready; shared memory holds `workers * ahead + 1` tasks.
         pinned: Whether tensors lie in pinned memory; by default if there is a CUDA device.
 
     Raises:
-        DataError: while iterating, what a worker met: a damaged shard, tiles that give no task.
+        DataError: while iterating, what a worker met (a damaged shard, tiles that give no task) or that one
+            was killed.
     """
 
     def __init__(
@@ -180,7 +181,7 @@ class TaskLoader:
         augment: bool = False,
         seed: int = 0,
         workers: int = 2,
-        ahead: int = 4,
+        ahead: int = 3,
         pinned: bool | None = None,
     ) -> None:
         self.position = start
@@ -193,9 +194,8 @@ class TaskLoader:
     def __iter__(self) -> Iterator[TaskBatch]:
         """Tasks from `position` on."""
         ring = self._ring()
-        for item in self._items(_Tasks(self._tiles, self._source, self._symmetries_seed, ring)):
-            if item is None:
-                return
+        items = self._items(_Tasks(self._tiles, self._source, self._symmetries_seed, ring))
+        while (item := _next(items)) is not None:
             if isinstance(item, LandmetaError):
                 raise item
             batch = self._own(item, ring)
@@ -243,6 +243,16 @@ class TaskLoader:
         images = torch.empty(place.shape, pin_memory=self._pinned)
         np.copyto(images.numpy(), place.numpy())  # torch would wake all threads for a copy of 1 ms
         return _batch(item.number, item.task, images)
+
+
+def _next(items: Iterator[_Item]) -> _Item:
+    try:
+        return next(items, None)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        msg = "a process that loads tasks was killed, which is mostly for lack of memory"
+        raise DataError(msg, "load with fewer workers; workers=0 reads in the process itself") from error
 
 
 def _end_at_once(worker: int) -> None:

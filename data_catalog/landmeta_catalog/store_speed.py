@@ -258,7 +258,7 @@ def task_speed(
         seed: Of the tasks.
         progress: Called after each repetition.
     """
-    rates, ahead = [], 4
+    rates, ahead = [], 3
     with TileStore.open(files.store) as store:
         index = store.index(dataset=_DATASET)
         sampler = TaskSampler(TileTable.from_frame(index), ways=_CLASSES, shots=1, queries=1, seed=seed)

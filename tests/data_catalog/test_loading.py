@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 from itertools import islice
 from pathlib import Path
@@ -214,6 +215,18 @@ def test_a_damaged_shard_is_named_in_one_line_by_workers_and_without(tmp_path: P
             list(TaskLoader(tiles, source, stop=2, workers=workers))
         assert "\n" not in str(error.value)
         assert "landmeta ingest" in error.value.hint
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_told_in_one_line(made) -> None:
+    batches = iter(TaskLoader(inputs(made[0]), sampler(made[0]), workers=1, ahead=1))
+    next(batches)
+    for child in multiprocessing.active_children():
+        child.kill()
+    with pytest.raises(DataError, match="was killed") as error:
+        list(islice(batches, 5))
+    assert "\n" not in str(error.value)
+    assert "workers" in error.value.hint
 
 
 @pytest.mark.slow
