@@ -6,20 +6,22 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from landmeta.bands import SENTINEL2, BandSet
 from landmeta.ensemble import Ensemble
-from landmeta.errors import CheckpointError
+from landmeta.errors import CheckpointError, NetworkError
 from landmeta.heads import Heads
 from landmeta.legend import LandClass, Legend
-from landmeta.networks import ResNet12
+from landmeta.networks import ResNet12, build_network
 from landmeta.published import PublishedEnsemble
 from landmeta.start import Start
 
@@ -40,19 +42,23 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]
         Path(name).unlink(missing_ok=True)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors as float32 and the JSON header; raises CheckpointError for anything that is not ours."""
+def read_tensors(path: Path, *, as_stored: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors as float32 (or `as_stored`) and the JSON header.
+
+    Raises:
+        CheckpointError: The file is none of ours.
+    """
     try:
         with safe_open(path, framework="pt") as source:
             header = json.loads((source.metadata() or {}).get("landmeta", "null"))
-            tensors = {k: source.get_tensor(k).float() for k in source.keys()}  # noqa: SIM118
+            tensors = {k: source.get_tensor(k) for k in source.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as fault:
         msg = f"{path} cannot be read as a checkpoint: {fault}"
         raise CheckpointError(msg, "give a .safetensors file that landmeta wrote") from fault
     if not isinstance(header, dict):
         msg = f"{path} has no landmeta header"
         raise CheckpointError(msg, "give a .safetensors file that landmeta wrote")
-    return tensors, header
+    return tensors if as_stored else {k: v.float() for k, v in tensors.items()}, header
 
 
 def save_start(start: Start, path: Path, training: dict[str, Any]) -> None:
@@ -85,6 +91,69 @@ def load_start(path: Path | None = None) -> tuple[Start, dict[str, Any]]:
         msg = f"{path}: tensors do not fit the header ({str(fault).splitlines()[-1].strip()})"
         raise CheckpointError(msg, "the file is damaged: fetch it again") from fault
     return start.eval().requires_grad_(False), header
+
+
+NETWORK_FORMAT = "landmeta-network-1"
+
+
+def save_network(
+    network: nn.Module, path: Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
+) -> str:
+    """Save a network with what is needed to build it again and to judge it.
+
+    Args:
+        network: Its parameters and buffers are stored as they are, in float32.
+        path: A `.safetensors` file, replaced at once.
+        settings: What `landmeta.networks.build_network` takes: name, bands, norm, ...
+        notes: JSON values: scaling, training, adaptation, licence, ...
+
+    Returns:
+        The checksum that the header holds.
+    """
+    tensors = network.state_dict()
+    header = {"format": NETWORK_FORMAT, "network": dict(settings), **notes}
+    header["sha256"] = content_checksum(tensors, header)
+    write_tensors(path, tensors, header)
+    return str(header["sha256"])
+
+
+def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network in a checkpoint, in evaluation mode, and the header.
+
+    Raises:
+        CheckpointError: The file is damaged, was changed, is of another format, or its tensors do not fit.
+    """
+    tensors, header = read_network_file(path)
+    try:
+        network = build_network(header["network"])
+        network.load_state_dict(tensors)
+    except (RuntimeError, NetworkError, KeyError, TypeError) as fault:
+        msg = f"{path}: tensors do not fit the header ({str(fault).splitlines()[-1].strip()})"
+        raise CheckpointError(msg, "the file is damaged: fetch it again") from fault
+    return network.eval(), header
+
+
+def read_network_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a network checkpoint; raises CheckpointError where the checksum is another."""
+    tensors, header = read_tensors(path, as_stored=True)
+    if header.get("format") != NETWORK_FORMAT:
+        msg = f"{path} has format {header.get('format')!r}, expected {NETWORK_FORMAT!r}"
+        raise CheckpointError(msg, "landmeta models list shows the checkpoints that are networks")
+    if header.get("sha256") != content_checksum(tensors, header):
+        msg = f"{path} was changed after landmeta wrote it: its checksum is another"
+        raise CheckpointError(msg, "fetch or train it again; do not trust its weights")
+    return tensors, header
+
+
+def content_checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """SHA-256 over every tensor (name, type, shape, bytes) and the header without its entry `sha256`."""
+    told = {key: value for key, value in header.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def starter_path() -> Path:

@@ -7,8 +7,17 @@ import pytest
 import torch
 
 from landmeta.adaptation import adapt_region
-from landmeta.checkpoints import load_ensemble, load_start, save_ensemble, save_start, starter_path
+from landmeta.checkpoints import (
+    load_ensemble,
+    load_network,
+    load_start,
+    save_ensemble,
+    save_network,
+    save_start,
+    starter_path,
+)
 from landmeta.errors import CheckpointError
+from landmeta.networks import build_network
 from landmeta.prediction import predict
 from landmeta.start import Start
 
@@ -49,3 +58,56 @@ def test_a_truncated_starter_is_refused(tmp_path):
     path.write_bytes(starter_path().read_bytes()[:100_000])
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_start(path)
+
+
+NETWORK = {"name": "resnet12", "bands": ["B02", "B03"], "widths": [4, 4, 4, 4], "norm": "cbn", "out": 3}
+
+
+def saved_network(path):
+    network = build_network(NETWORK, generator=torch.Generator().manual_seed(0))
+    checksum = save_network(network, path, NETWORK, {"scaling": "meteor", "training": {"steps": 3}})
+    return network, checksum
+
+
+def test_a_network_survives_the_file_to_the_last_bit(tmp_path):
+    network, checksum = saved_network(tmp_path / "n.safetensors")
+    loaded, header = load_network(tmp_path / "n.safetensors")
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert (header["network"], header["training"], header["sha256"]) == (NETWORK, {"steps": 3}, checksum)
+    assert not loaded.training
+    assert [p.name for p in tmp_path.iterdir()] == ["n.safetensors"]
+
+
+def test_the_same_network_has_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        saved_network(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("place", ["weight", "header"])
+def test_a_network_that_was_changed_after_it_was_written_is_refused(tmp_path, place):
+    path = tmp_path / "n.safetensors"
+    saved_network(path)
+    content = bytearray(path.read_bytes())
+    if place == "weight":
+        content[-3] ^= 1
+    else:
+        at = content.index(b"meteor")
+        content[at : at + 6] = b"rescue"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="was changed after"):
+        load_network(path)
+
+
+def test_a_network_that_does_not_fit_its_header_is_refused(tmp_path):
+    network, _ = saved_network(tmp_path / "n.safetensors")
+    save_network(network, tmp_path / "n.safetensors", {**NETWORK, "out": 2}, {})
+    with pytest.raises(CheckpointError, match="do not fit the header") as caught:
+        load_network(tmp_path / "n.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_another_kind_of_checkpoint_is_no_network():
+    with pytest.raises(CheckpointError, match="expected 'landmeta-network-1'"):
+        load_network(starter_path())
