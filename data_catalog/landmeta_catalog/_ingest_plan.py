@@ -55,10 +55,10 @@ class Plan:
     patches: pd.DataFrame
     slots: Numbers
 
-    def keys(self) -> list[Key]:
-        """Key of every row."""
-        columns = (self.patches[name] for name in Key._fields)
-        return [Key(*names) for names in zip(*columns, strict=True)]
+    def keys(self, rows: Sequence[int] | slice = slice(None)) -> list[Key]:
+        """Keys of some rows, by default of all."""
+        some = self.patches[list(Key._fields)].iloc[rows if isinstance(rows, slice) else list(rows)]
+        return [Key(*names) for names in zip(*(some[name] for name in some.columns), strict=True)]
 
     def places(self, rows: Sequence[int]) -> list[Place | None]:
         """Where the patches of some rows lie; None without georeference."""
@@ -180,28 +180,22 @@ def grounds(plan: Plan) -> Numbers:
     Tiles are of one place that share region, season, CRS, pixel size and, rounded to pixels, their upper
     left corner. A tile without georeference has a ground of its own.
     """
-    import pandas as pd
-
-    shape = plan.slots.shape
-    corners = _corners(plan)
-    pixel = _pixel_size(plan)[:, None]
-    groups = plan.patches.groupby(["region", "season", "crs"], sort=False)
-    names = groups.ngroup().to_numpy(np.int64)
-    # Pixels are counted from a patch of the region: its grid may lie anywhere, and headers are rounded.
-    anchor = groups[["c", "f"]].transform("first").to_numpy(np.float64)[:, None]
-    steps = np.floor((corners - anchor) / pixel[..., None] + _HALF)
-    alone = np.isnan(steps).any(axis=2)
-    frame = pd.DataFrame(
-        {
-            "names": np.broadcast_to(names[:, None], shape).ravel(),
-            "pixel": np.broadcast_to(np.round(pixel, 6), shape).ravel(),
-            "x": steps[..., 0].ravel(),
-            "y": steps[..., 1].ravel(),
-            "alone": np.where(alone, np.arange(alone.size).reshape(shape), -1).ravel(),
-        }
+    pixel = _pixel_size(plan)
+    cells = plan.patches.assign(pixel=np.round(pixel, 6)).groupby(
+        ["region", "season", "crs", "pixel"], sort=False, dropna=False
     )
-    found = frame.groupby(list(frame.columns), sort=False, dropna=False).ngroup()
-    return np.asarray(found.to_numpy(np.int64).reshape(shape))
+    # Pixels are counted from a patch of the region: its grid may lie anywhere, and headers are rounded.
+    anchor = cells[["c", "f"]].transform("first").to_numpy(np.float64)
+    steps = np.floor((_corners(plan) - anchor[:, None]) / pixel[:, None, None] + _HALF).reshape(-1, 2)
+    cell = np.repeat(cells.ngroup().to_numpy(np.int64), len(plan.quadrants))
+    nowhere = np.isnan(steps).any(axis=1)
+    cell[nowhere] = -1
+    steps[nowhere] = np.stack([np.arange(nowhere.sum())] * 2, axis=1)
+    order = np.lexsort((steps[:, 1], steps[:, 0], cell))
+    other = (np.diff(steps[order], axis=0) != 0).any(axis=1) | (np.diff(cell[order]) != 0)
+    ground = np.empty(len(order), np.int64)
+    ground[order] = np.concatenate([np.zeros(min(len(order), 1), np.int64), np.cumsum(other)])
+    return ground.reshape(plan.slots.shape)
 
 
 def _pixel_size(plan: Plan) -> npt.NDArray[np.float64]:

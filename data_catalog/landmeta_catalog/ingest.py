@@ -281,14 +281,14 @@ def _fill(job: _Job, plan: Plan, broken: Sequence[Broken]) -> int:
 
 def _shard_jobs(job: _Job, plan: Plan, shards: Iterable[int], broken: Sequence[Broken]) -> Iterator[ShardJob]:
     """What workers need for each of the shards, made when they are ready for it."""
-    sources, keys = Sources(plan), plan.keys()
+    sources = Sources(plan)
     reasons = {Key(b.region, b.season, b.patch): f"{b.file}: {b.reason}" for b in broken}
     for shard in shards:
         tiles = sources.tiles(shard)
         rows = sorted({source.row for tile in tiles for source in tile.sources})
         patches = {
-            row: Located(job.patches.get(keys[row]), place, reasons.get(keys[row], _GONE))
-            for row, place in zip(rows, plan.places(rows), strict=True)
+            row: Located(job.patches.get(key), place, reasons.get(key, f"{key.patch} {_GONE}"))
+            for row, key, place in zip(rows, plan.keys(rows), plan.places(rows), strict=True)
         }
         yield ShardJob(job.archive, job.store, shard, tiles, patches)
 
