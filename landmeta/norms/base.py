@@ -123,7 +123,12 @@ def keep_state(network: nn.Module, state: State) -> None:
 def batch_moments(
     images: Float[Tensor, "n channel y x"], dims: tuple[int, ...], *, unbiased: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance over some axes, shaped as the others; the variance of a single value is zero."""
+    """Mean and variance over some axes, shaped as the others; the variance of a single value is zero.
+
+    Of half-precision images they are taken, and applied, in single precision.
+    """
+    if images.dtype in (torch.bfloat16, torch.float16):
+        images = images.float()
     count = 1
     for dim in dims:
         count *= images.shape[dim]
@@ -140,4 +145,4 @@ def gain_and_shift(layer: Norm, mean: Tensor, variance: Tensor) -> tuple[Tensor,
 def apply_moments(layer: Norm, images: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Normalize by moments of shape (channel,), or (n, channel) or (n, 1) where each image has its own."""
     gain, shift = gain_and_shift(layer, mean, variance)
-    return torch.addcmul(shift[..., None, None], images, gain[..., None, None])
+    return torch.addcmul(shift[..., None, None], images, gain[..., None, None]).to(images.dtype)

@@ -45,9 +45,9 @@ class ConventionalBatchNorm(Norm):
             return apply_moments(self, images, state["running_mean"], state["running_var"]), state
         mean, variance = batch_moments(images, (0, 2, 3))
         count = images.shape[0] * images.shape[2] * images.shape[3]
-        unbiased = variance.detach() * (count / max(count - 1, 1))
+        latest = {"running_mean": mean, "running_var": variance * (count / max(count - 1, 1))}
         updated = {
-            "running_mean": torch.lerp(state["running_mean"], mean.detach(), self.momentum),
-            "running_var": torch.lerp(state["running_var"], unbiased, self.momentum),
+            key: torch.lerp(old, latest[key].detach().to(old.dtype), self.momentum)
+            for key, old in state.items()
         }
         return apply_moments(self, images, mean, variance), updated

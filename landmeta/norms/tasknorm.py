@@ -55,7 +55,7 @@ class TaskNorm(Norm):
 
     def _context(self, images: Tensor) -> NormState:
         mean, variance = batch_moments(images, (0, 2, 3), unbiased=self.unbiased)
-        size = torch.tensor(float(images.shape[0]), dtype=images.dtype, device=images.device)
+        size = torch.tensor(float(images.shape[0]), dtype=mean.dtype, device=mean.device)
         return {"mean": mean, "variance": variance, "size": size}
 
 

@@ -92,6 +92,23 @@ def test_with_the_context_alone_tasknorm_is_batch_norm_with_the_moments_of_the_s
     exact(layer.transform(images(), context_of(layer, support), "query")[0], expected)
 
 
+@pytest.mark.parametrize(("kind", "axes"), [("tasknorm_i", (2, 3)), ("tasknorm_l", (1, 2, 3))])
+def test_tasknorm_takes_the_moments_of_the_mixture_of_context_and_image(kind, axes):
+    """The variance from the mixture's second moment; alpha by hand for a context of five images."""
+    layer, support, query = make_layer(kind), images(seed=50), images()
+    alpha = 1 / (1 + torch.exp(-(5 * layer.a + layer.b)))
+    variances, means = zip(
+        torch.var_mean(support, dim=(0, 2, 3), keepdim=True),
+        torch.var_mean(query, dim=axes, keepdim=True),
+        strict=True,
+    )
+    mean = alpha * means[0] + (1 - alpha) * means[1]
+    second = alpha * (variances[0] + means[0] ** 2) + (1 - alpha) * (variances[1] + means[1] ** 2)
+    plain = (query - mean) / torch.sqrt(second - mean**2 + EPS)
+    expected = plain * layer.weight[:, None, None] + layer.bias[:, None, None]
+    exact(layer.transform(query, context_of(layer, support), "query")[0], expected)
+
+
 @pytest.mark.parametrize("kind", ["tasknorm_i", "tasknorm_l"])
 def test_tasknorm_of_a_context_of_one_image_that_is_its_own_query_needs_no_pooling(kind):
     """Whatever alpha: tasknorm_i pools equal moments."""
