@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from landmeta.ensemble import Ensemble
 from landmeta.errors import CheckpointError, NetworkError
 from landmeta.heads import Heads
 from landmeta.legend import LandClass, Legend
-from landmeta.networks import ResNet12, build_network
+from landmeta.networks import Network, ResNet12, build_network
 from landmeta.published import PublishedEnsemble
 from landmeta.start import Start
 
@@ -48,17 +50,41 @@ def read_tensors(path: Path, *, as_stored: bool = False) -> tuple[dict[str, Tens
     Raises:
         CheckpointError: The file is none of ours.
     """
+    with _opened(path) as source:
+        header = json.loads((source.metadata() or {}).get("landmeta", "null"))
+        tensors = {k: source.get_tensor(k) for k in source.keys()}  # noqa: SIM118
+    _checked(path, header)
+    return tensors if as_stored else {k: v.float() for k, v in tensors.items()}, header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, whose faults are told in one line."""
     try:
         with safe_open(path, framework="pt") as source:
-            header = json.loads((source.metadata() or {}).get("landmeta", "null"))
-            tensors = {k: source.get_tensor(k) for k in source.keys()}  # noqa: SIM118
+            yield source
     except (SafetensorError, OSError, ValueError) as fault:
         msg = f"{path} cannot be read as a checkpoint: {fault}"
         raise CheckpointError(msg, "give a .safetensors file that landmeta wrote") from fault
-    if not isinstance(header, dict):
+
+
+def _checked(path: Path, header: Any) -> dict[str, Any]:
+    if not isinstance(header, dict) or "format" not in header:
         msg = f"{path} has no landmeta header"
         raise CheckpointError(msg, "give a .safetensors file that landmeta wrote")
-    return tensors if as_stored else {k: v.float() for k, v in tensors.items()}, header
+    return header
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of any checkpoint of ours and its number of stored values; no tensor is read.
+
+    Raises:
+        CheckpointError: The file is none of ours.
+    """
+    with _opened(path) as source:
+        header = json.loads((source.metadata() or {}).get("landmeta", "null"))
+        sizes = [source.get_slice(k).get_shape() for k in source.keys()]  # noqa: SIM118
+    return _checked(path, header), sum(math.prod(size) for size in sizes)
 
 
 def save_start(start: Start, path: Path, training: dict[str, Any]) -> None:
@@ -117,7 +143,7 @@ def save_network(
     return str(header["sha256"])
 
 
-def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(path: Path) -> tuple[Network, dict[str, Any]]:
     """The network in a checkpoint, in evaluation mode, and the header.
 
     Raises:

@@ -10,8 +10,11 @@ import typer
 
 from landmeta_cli.adapt import adapt
 from landmeta_cli.bench import app as bench_app
+from landmeta_cli.catalog import app as catalog_app
 from landmeta_cli.console import emit, run_guarded
 from landmeta_cli.ingest import app as ingest_app
+from landmeta_cli.models import app as models_app
+from landmeta_cli.predict import predict
 from landmeta_cli.provenance import version
 
 app = typer.Typer(
@@ -44,8 +47,13 @@ def landmeta(
 
 
 app.command(epilog="Example: landmeta adapt --region demo --out runs/demo")(adapt)
+app.command(epilog="Example: landmeta predict runs/demo --imagery next_year.tif --out runs/next-year")(
+    predict
+)
 app.add_typer(bench_app)
+app.add_typer(catalog_app)
 app.add_typer(ingest_app)
+app.add_typer(models_app)
 
 
 def run(arguments: Sequence[str]) -> int:
