@@ -178,8 +178,9 @@ def _write_cell(root: Path, cell: Cell, content: Content, name: Name) -> None:
             path = root / name(cell, kind, number)
             path.parent.mkdir(parents=True, exist_ok=True)
             profile = {"driver": "GTiff", "count": len(values), "height": SIDE, "width": SIDE,
-                       "dtype": values.dtype, "crs": crs, "transform": here, "compress": "deflate",
-                       "zlevel": 1, "predictor": 3 if values.dtype.kind == "f" else 2}  # fmt: skip
+                       "dtype": values.dtype, "crs": crs, "transform": here}  # fmt: skip
+            if values.dtype.kind == "u":  # speckle does not compress
+                profile |= {"compress": "deflate", "zlevel": 1, "predictor": 2}
             with rasterio.open(path, "w", **profile) as dataset:
                 dataset.write(values)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from landmeta_catalog.layout import (
     BARREN,
@@ -17,7 +18,6 @@ from landmeta_catalog.layout import (
     WATER,
     WETLANDS,
     Landscape,
-    distance_to,
     lay_out,
     take,
 )
@@ -87,18 +87,18 @@ def _grow_dry_land(
 ) -> npt.NDArray[np.uint8]:
     """Class codes with shrubland and savanna in place of some fields and woods; repaints `surface` there."""
     truth, size = land.truth.copy(), len(land.truth)
-    broad = fractal(rng, size, longest=500 * land.scale, hurst=0.8)
+    broad = _coarse(rng, size, longest=500 * land.scale)
     ragged = fractal(rng, size, longest=50 * land.scale, hurst=0.4)
     clumps = fractal(rng, size, longest=22, shortest=2.5, hurst=0.25)
     score = broad + 0.25 * ragged
-    away = distance_to(truth == URBAN) / (20 * land.scale)
+    away = np.asarray((-2 * land.towns.reach).clip(0, 1), np.float32)
     open_land = np.isin(truth, (GRASSLAND, CROPLANDS))
     if savanna:
         area = int(0.16 * max(dry - 0.25, 0) / 0.75 * truth.size)
-        truth[take(score + away.clip(0, 1), open_land, area)] = SAVANNA
+        truth[take(score + away, open_land, area)] = SAVANNA
     area = int((0.05 + 0.12 * dry) * truth.size)
     woods = np.isin(truth, (GRASSLAND, CROPLANDS, FOREST))
-    truth[take((away.clip(0, 1) - score).astype(np.float32), woods, area)] = SHRUBLAND
+    truth[take(away - score, woods, area)] = SHRUBLAND
     shrubs, trees = truth == SHRUBLAND, truth == SAVANNA
     for target, material in ((surface.first, "conifer"), (surface.second, "dry_grass")):
         target[shrubs] = MATERIAL[material]
@@ -107,6 +107,12 @@ def _grow_dry_land(
     surface.first[trees], surface.second[trees] = MATERIAL["broadleaf"], MATERIAL["dry_grass"]
     surface.share[trees] = (0.08 + 0.7 * (clumps > 1.25) + 0.04 * ragged)[trees].clip(0, 0.9)
     return truth
+
+
+def _coarse(rng: np.random.Generator, size: int, *, longest: float, step: int = 8) -> Field:
+    """Smooth noise (y, x), drawn at every `step` pixels and interpolated."""
+    small = fractal(rng, -(-size // step) + 1, longest=longest / step, hurst=0.8)
+    return np.asarray(ndimage.zoom(small, step, order=1)[:size, :size], np.float32)
 
 
 def _turn(table: npt.NDArray[np.float32], season: str, strength: float) -> None:

@@ -46,12 +46,12 @@ def backscatter(rng: np.random.Generator, region: Region, *, shift: float) -> np
     level[waters] += np.array([wind, 0.5 * wind], np.float32) - wet
     power = 10 ** (level / 10)
     surface, size = region.surface, len(region.truth)
-    gain = _relief(region) + _rough(rng, region)
+    gain = 10 ** ((_relief(region) + _rough(rng, region)) / 10)
     image = np.empty((2, size, size), np.float32)
     for band in range(2):
         second = power[:, band][surface.second]
         ground = second + surface.share * (power[:, band][surface.first] - second)
-        seen = ndimage.gaussian_filter(ground * 10 ** (gain / 10), 0.6, truncate=3.0) + np.float32(_FLOOR)
+        seen = ndimage.gaussian_filter(ground * gain, 0.6, truncate=3.0) + np.float32(_FLOOR)
         image[band] = 10 * np.log10(seen * _speckle(rng, size))
     return image
 
