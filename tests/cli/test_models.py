@@ -69,10 +69,8 @@ def test_a_tampered_checkpoint_is_refused_in_one_line(landmeta, checkpoint):
     content = bytearray(checkpoint.read_bytes())
     content[-1] ^= 1
     checkpoint.write_bytes(content)
-    for command in (
-        ("show", checkpoint),
-        ("export", checkpoint, "--out", checkpoint.with_name("x.safetensors")),
-    ):
+    out = checkpoint.with_name("x.safetensors")
+    for command in (("show", checkpoint), ("export", checkpoint, "--out", out)):
         said = landmeta("models", *command)
         assert said.code == 2
         assert [line.split(":")[0] for line in said.err.splitlines()] == ["error", "hint"]
