@@ -49,7 +49,7 @@ def pool(workers: int) -> Iterator[Pool]:
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[Client]:
-    """Client of a quiet cluster of processes on this machine, without dashboard."""
+    """Client of a quiet cluster of processes on this machine."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -61,7 +61,7 @@ def _cluster(workers: int) -> Iterator[Client]:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # any free port: the usual one may be taken
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             )

@@ -6,6 +6,7 @@ are whole, and notes on broken patches. Memory holds the plan and one shard a wo
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -58,8 +59,8 @@ _GONE = "is no longer in the archive"
 _HEADERS_A_JOB = 64
 _SAVE_S = 20.0
 """Seconds of reading headers that a killed process loses at most."""
-_INLINE_PATCHES = 400
-"""With fewer patches than this, starting other processes takes longer than they save."""
+_INLINE_BYTES = 200_000_000
+"""Of pixels; with fewer than these, starting other processes takes longer than they save."""
 _WORKERS = 2
 """Processes unless told otherwise: with this one they stay under 1 GB together."""
 
@@ -112,7 +113,7 @@ def ingest(
     """
     begun = time.monotonic()
     patches, broken = archive.scan()
-    workers = workers or _suitable_workers(len(patches))
+    workers = workers or _suitable_workers(archive, len(patches))
     with only_writer(store), pool(workers) as run:
         create_dataset(store, archive.dataset, archive.arrays, archive.legend, 0, settings=settings or {})
         job = _Job(archive, store, {key_of(p): p for p in patches}, run, progress or _silent)
@@ -156,8 +157,10 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
-def _suitable_workers(patches: int) -> int:
-    return 1 if patches < _INLINE_PATCHES else min(_WORKERS, os.cpu_count() or 1)
+def _suitable_workers(archive: Archive, patches: int) -> int:
+    tile = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in archive.arrays)
+    small = patches * len(archive.quadrants) * tile < _INLINE_BYTES
+    return 1 if small else min(_WORKERS, os.cpu_count() or 1)
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -392,6 +395,18 @@ def write_chips(folder: Path, count: int) -> Path:
     return folder
 
 
+@pytest.fixture
+def taken_port() -> Iterator[None]:
+    """The port that Dask likes best is in use, as beside another cluster."""
+    with socket.socket() as taken:
+        # Where it is in use already, there is nothing left to do.
+        with contextlib.suppress(OSError):
+            taken.bind(("", 8787))
+            taken.listen()
+        yield
+
+
+@pytest.mark.usefixtures("taken_port")
 def test_several_processes_make_the_same_store_as_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -402,3 +417,7 @@ def test_several_processes_make_the_same_store_as_one(
         assert (found.tiles, len(found.quarantined), found.workers) == (399, 1, workers)
     assert capfd.readouterr() == ("", "")
     pd.testing.assert_frame_equal(index_of(tmp_path / "store1"), index_of(tmp_path / "store2"))
+
+
+def test_only_archives_of_some_size_are_spread_over_processes(tmp_path: Path) -> None:
+    assert ingest(many(12), tmp_path / "store").workers == 1
