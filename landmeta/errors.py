@@ -54,5 +54,9 @@ class TrainingError(LandmetaError, ArithmeticError):
     """Training that cannot go on: a loss that is no number, a process that is gone."""
 
 
+class ClusterError(LandmetaError, RuntimeError):
+    """A Dask cluster that does not answer, has no workers, or loses them."""
+
+
 class Interrupted(LandmetaError):
     """Ctrl-C in work that can go on later; `hint` tells how."""

@@ -195,7 +195,7 @@ class ReadAhead:
     def take(self, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
         """Pixels of `window`, at once if it is the next of the windows given."""
         if self._next is None or self._next[0] != window:
-            return _read(self._imagery, window)
+            return read_window(self._imagery, window)
         pixels = self._next[1].result()
         self._advance()
         return pixels
@@ -204,10 +204,11 @@ class ReadAhead:
         self._next = None
         if self._waiting:
             window = self._waiting.popleft()
-            self._next = window, self._reader.submit(_read, self._imagery, window)
+            self._next = window, self._reader.submit(read_window, self._imagery, window)
 
 
-def _read(imagery: Imagery, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
+def read_window(imagery: Imagery, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
+    """Pixels of a window with its halo, NaN where there is no data."""
     return imagery.read(window.read_row, window.read_col, window.read_height, window.read_width)
 
 

@@ -63,6 +63,18 @@ class Imagery:
             values += np.float32(self.bands.offset)
         return values
 
+    def pick(self, names: Sequence[str]) -> Imagery:
+        """The same imagery with the bands `names` only, in that order.
+
+        Raises:
+            ImageryError: one of them is not there.
+        """
+        positions = self.bands.indices(names)
+        if positions == tuple(range(len(self.bands))):
+            return self
+        bands = replace(self.bands, names=tuple(self.bands.names[i] for i in positions))
+        return replace(self, bands=bands, source=_Picked(self.source, positions))
+
     def clip(
         self, region: Geometry | tuple[float, float, float, float], crs: str | int = "EPSG:4326"
     ) -> Imagery:
@@ -80,6 +92,15 @@ class Imagery:
         corner = Affine(at.a, 0, at.c + col * at.a, 0, at.e, at.f + row * at.e)
         grid = GeoBox((rows, cols), corner, self.grid.crs)
         return replace(self, grid=grid, origin=(self.origin[0] + row, self.origin[1] + col))
+
+
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    source: PixelSource
+    positions: tuple[int, ...]
+
+    def read(self, row: int, col: int, height: int, width: int) -> Floats:
+        return self.source.read(row, col, height, width)[list(self.positions)]
 
 
 @dataclass(frozen=True, slots=True)

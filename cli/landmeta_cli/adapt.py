@@ -135,7 +135,7 @@ def summary(result: RunResult) -> str:
         parts.append(_accuracy(report))
     if report.get("unlabelled_tiles"):
         parts.append(_unlabelled(report["unlabelled_tiles"]))
-    parts.append(_areas(report, total))
+    parts.append(areas_table(report, total))
     seconds = sum(report["timing_s"].values())
     parts.append(f"{seconds:.0f} s. Look at {result.folder / 'map.html'} and {result.folder / 'report.html'}")
     return "\n\n".join(parts)
@@ -163,14 +163,15 @@ def _unlabelled(found: dict[str, Any]) -> str:
     return title + "\n" + table(("", "tiles", "accuracy", "balanced"), rows)
 
 
-def _areas(report: dict[str, Any], total: float) -> str:
+def areas_table(report: dict[str, Any], total: float) -> str:
+    """Area, share, recall and labelled samples of every class."""
     rows = [
         (
             c["name"],
             f"{c['area_ha']:,.1f}",
             f"{100 * c['area_ha'] / total:.1f} %" if total else "-",
             "-" if c["recall"] is None else f"{c['recall']:.3f}",
-            f"{c['support']:,}",
+            "-" if c["support"] is None else f"{c['support']:,}",
         )
         for c in report["classes"]
     ]

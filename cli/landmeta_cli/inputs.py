@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landmeta.errors import ImageryError, LabelError, RegionError
+from landmeta.errors import ImageryError, LabelError
 from landmeta_cli.requests import AdaptRequest
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
     from landmeta.labels import Labels
@@ -52,21 +53,22 @@ def read_inputs(request: AdaptRequest) -> Inputs:
     from landmeta.labels import read_labels
     from landmeta.raster import open_imagery
 
-    region = _region(request)
+    region = resolved(request.region)
     paths, label_path, column = _sources(request, region)
     imagery = open_imagery(paths, bands=request.bands, scale=request.scale, offset=request.offset)
-    mapped = _clip(imagery, region)
+    mapped = clip(imagery, region)
     labels = read_labels(label_path, imagery, column=column)
     name = region.name if region else paths[0].stem
-    return Inputs(name, imagery, mapped, _outline(region), labels, (*paths, label_path))
+    return Inputs(name, imagery, mapped, outline_of(region), labels, (*paths, label_path))
 
 
-def _region(request: AdaptRequest) -> Region | None:
-    if request.region is None:
+def resolved(region: str | None) -> Region | None:
+    """The region that a `--region` argument names, None where there was none."""
+    if region is None:
         return None
     from landmeta_catalog.regions import resolve_region
 
-    return resolve_region(request.region)
+    return resolve_region(region)
 
 
 def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, ...], Path, str | None]:
@@ -74,8 +76,9 @@ def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, 
     own = tuple(region.imagery or ()) if region else ()
     paths = request.imagery or own
     if not paths and region:
-        msg = f"there is no imagery for the {region.kind} {region.name!r}"
-        raise RegionError(msg, "give your own with --imagery, or map the simulated scene of --region demo")
+        from landmeta_catalog.regions import no_imagery
+
+        raise no_imagery(region)
     if not paths:
         msg = "there is nothing to map: neither imagery nor a region was given"
         raise ImageryError(msg, "--imagery PATH, or --region demo to try it")
@@ -86,17 +89,25 @@ def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, 
     return paths, labels, request.label_column
 
 
-def _outline(region: Region | None) -> Geometry | None:
-    """The boundary to keep within: of a vector file. A box in degrees is met by the window around it."""
-    if region is None or region.geometry is None or region.kind == "bbox":
+def outline_of(region: Region | None) -> Geometry | None:
+    """The boundary to keep within: of a vector file or a country. A box is met by the window around it."""
+    if region is None or region.geometry is None or region.kind in ("bbox", "catalogue"):
         return None
     from odc.geo.geom import Geometry
 
     return Geometry(region.geometry, crs=region.crs)
 
 
-def _clip(imagery: Imagery, region: Region | None) -> Imagery:
+def clip(imagery: Imagery, region: Region | None) -> Imagery:
     """The window of the imagery that holds the region."""
     if region is None or region.geometry is None:
         return imagery
-    return imagery.clip(_outline(region) or region.geometry.bounds)
+    return imagery.clip(outline_of(region) or region.geometry.bounds)
+
+
+def pixel_metres(grid: GeoBox) -> float:
+    """Side of a square pixel as large as the one in the middle of the grid, metres."""
+    from landmeta_maps.areas import row_pixel_areas
+
+    areas = row_pixel_areas(grid)
+    return float(areas[len(areas) // 2] ** 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,40 @@ if TYPE_CHECKING:
     from landmeta.raster import Imagery
     from landmeta_maps.summary import MapSummary
 
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Who maps the blocks: the workers of the Dask scheduler at an address, local ones, or this process."""
+
+    scheduler: str | None = None
+    workers: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.scheduler or self.workers)
+
+
 _GO_ON = "finished blocks are kept: the same command with --resume goes on"
 
 
 def write_products(
-    model: MappingModel, imagery: Imagery, outline: Geometry | None, folder: Path, *, progress: Progress
+    model: MappingModel,
+    imagery: Imagery,
+    outline: Geometry | None,
+    folder: Path,
+    *,
+    progress: Progress,
+    cluster: Cluster | None = None,
 ) -> MapSummary:
     """Map `imagery` into `folder`, which holds the model already, and write the three rasters.
+
+    With `cluster` its workers map the blocks, and this process puts them together.
 
     Blocks that an earlier run to this folder has finished are not computed again.
 
     Raises:
         ImageryError: A file is gone or damaged.
         OutputError: The folder cannot be written, or holds blocks of another run.
+        ClusterError: The cluster does not answer or loses its workers.
     """
     from landmeta.block_folder import BlockFolder
     from landmeta.prediction import map_blocks
@@ -41,6 +63,11 @@ def write_products(
 
     with _resumable():
         kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery))
+        if cluster:
+            from landmeta.cluster import connect, map_on_cluster
+
+            with connect(cluster.scheduler, cluster.workers) as client:
+                map_on_cluster(model, imagery, client, kept, progress=progress)
         blocks = map_blocks(model, imagery, folder=kept, progress=progress)
         if outline is not None:
             blocks = keep_inside(blocks, outline, imagery.grid)

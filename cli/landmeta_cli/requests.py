@@ -55,3 +55,36 @@ class AdaptRequest:
     overwrite: bool = False
     resume: bool = False
     command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """One run of `landmeta predict`.
+
+    Attributes:
+        run: Folder of a finished `landmeta adapt`, or its `model` folder.
+        imagery: Rasters, or one folder or VRT of tiles.
+        bands: See `AdaptRequest`.
+        scale: See `AdaptRequest`.
+        offset: See `AdaptRequest`.
+        region: What part of the imagery to map, see `AdaptRequest`; None maps all of it.
+        out: Run folder; None makes `runs/<name of the imagery>`.
+        overwrite: Replace the run that is in `out`.
+        resume: Go on with a run to `out` that stopped while it mapped.
+        scheduler: Address of a Dask scheduler whose workers map the blocks; None maps them here.
+        workers: Processes of a local cluster; 0 maps in this process.
+        command: The command line, for provenance.
+    """
+
+    run: Path
+    imagery: tuple[Path, ...]
+    bands: str | None = None
+    scale: float | None = None
+    offset: float = 0.0
+    region: str | None = None
+    out: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    scheduler: str | None = None
+    workers: int = 0
+    command: tuple[str, ...] = ()

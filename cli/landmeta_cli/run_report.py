@@ -25,7 +25,7 @@ def build_report(
     region: str,
     command: Iterable[str],
     summary: MapSummary,
-    labels: Labels,
+    labels: Labels | None,
     comparison: Comparison | None,
     timing_s: Mapping[str, float],
     warnings: Iterable[str],
@@ -62,7 +62,7 @@ def verdict(comparison: Comparison) -> str | None:
     )
 
 
-def _classes(summary: MapSummary, labels: Labels, holdout: Holdout | None) -> list[dict[str, Any]]:
+def _classes(summary: MapSummary, labels: Labels | None, holdout: Holdout | None) -> list[dict[str, Any]]:
     areas = dict(zip(summary.legend.codes, summary.areas_ha, strict=True))
     recall = holdout.recall if holdout else {}
     return [
@@ -71,7 +71,7 @@ def _classes(summary: MapSummary, labels: Labels, holdout: Holdout | None) -> li
             "name": c.name,
             "color": c.color,
             "area_ha": round(areas[c.code], 4),
-            "support": int((labels.codes == c.code).sum()),
+            "support": int((labels.codes == c.code).sum()) if labels else None,
             "tested": holdout.support.get(c.code, 0) if holdout else 0,
             "recall": round(recall[c.code], 4) if c.code in recall else None,
         }

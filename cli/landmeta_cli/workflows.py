@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landmeta_cli.console import Progress, plain
-from landmeta_cli.inputs import Inputs, read_inputs
+from landmeta_cli.console import Progress
+from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
 from landmeta_cli.mapping import write_products
-from landmeta_cli.provenance import provenance
 from landmeta_cli.requests import AdaptRequest, Effort
-from landmeta_cli.run_folder import BLOCKS, MARK, OWNER, check_target, staged
+from landmeta_cli.run_folder import check_target, staged
 from landmeta_cli.run_report import build_report, verdict
+from landmeta_cli.runs import RunResult, Watch, silent, write_records
 
 if TYPE_CHECKING:
     from landmeta.adaptation import Adapted
@@ -30,33 +25,6 @@ if TYPE_CHECKING:
 _FOLDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """A finished run: its folder and the report, the same values as `report.json`."""
-
-    folder: Path
-    report: dict[str, Any]
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Seconds of each stage of a run, and the progress of it."""
-
-    progress: Progress
-    timing_s: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        self.progress(name, 0, 0)
-        yield
-        self.timing_s[name] = time.perf_counter() - begun
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
-
-
 def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResult:
     """Adapt to a region, map it, measure it and write the run folder.
 
@@ -65,7 +33,7 @@ def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResul
     Raises:
         LandmetaError: The leaf says what is wrong: imagery, labels, region, checkpoint or output folder.
     """
-    watch = _Watch(progress)
+    watch = Watch(progress)
     out = request.out or default_folder(request)
     check_target(out, overwrite=request.overwrite, resume=request.resume)
     with watch.stage("read"):
@@ -150,15 +118,16 @@ def _write(
     inputs: Inputs,
     adapted: Adapted,
     comparison: Comparison | None,
-    watch: _Watch,
+    watch: Watch,
 ) -> RunResult:
     from landmeta.checkpoints import save_ensemble
     from landmeta_maps.report import write_report
+    from landmeta_maps.stac import Model
     from landmeta_maps.webmap import write_web_map
 
     model = adapted.ensemble
     with staged(out, resume=request.resume) as folder:
-        save_ensemble(model, folder / "model", _model_notes(request))
+        save_ensemble(model, folder / "model", _model_notes(request, inputs))
         with watch.stage("map"):  # blocks are written as they come
             summary = write_products(model, inputs.mapped, inputs.outline, folder, progress=watch.progress)
         with watch.stage("write"):
@@ -169,45 +138,24 @@ def _write(
 
             report["unlabelled_tiles"] = score_tiles(inputs.scene, folder)
         write_report(report, folder / "report.html", summary=summary, imagery=inputs.mapped)
-        _write_records(request, folder, inputs, adapted, summary)
+        write_records(
+            folder,
+            summary,
+            region=inputs.region,
+            model=Model(
+                name="landmeta adapted model",
+                bands=model.bands.names,
+                pretrained_source=request.checkpoint.name if request.checkpoint else "landmeta starter",
+            ),
+            inputs=inputs.paths,
+            command=request.command,
+            seed=request.seed,
+            settings=settings(request),
+        )
     return RunResult(out, report)
 
 
-def _write_records(
-    request: AdaptRequest, folder: Path, inputs: Inputs, adapted: Adapted, summary: MapSummary
-) -> None:
-    """The STAC item and, last of all files, the provenance with the checksums of the others."""
-    from landmeta_maps.stac import Model, write_stac_item
-
-    (folder / MARK).touch()  # the item links the files that are there
-    write_stac_item(
-        folder,
-        summary,
-        region=inputs.region,
-        created=datetime.now(UTC),
-        model=Model(
-            name="landmeta adapted model",
-            bands=adapted.ensemble.bands.names,
-            pretrained_source=request.checkpoint.name if request.checkpoint else "landmeta starter",
-        ),
-    )
-    record = provenance(
-        command=request.command,
-        inputs=inputs.paths,
-        outputs=[p for p in folder.rglob("*") if p.is_file() and not _scaffold(p.relative_to(folder))],
-        folder=folder,
-        seed=request.seed,
-        settings=settings(request),
-    )
-    (folder / MARK).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
-
-
-def _scaffold(path: Path) -> bool:
-    """Whether a file of the staging folder, given relative to it, does not become part of the run."""
-    return path.name in (MARK, OWNER) or path.parts[0] == BLOCKS
-
-
-def _model_notes(request: AdaptRequest) -> dict[str, Any]:
+def _model_notes(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
     """What the saved model says of how it was made."""
     from landmeta.checkpoints import sha256, starter_path
 
@@ -215,6 +163,7 @@ def _model_notes(request: AdaptRequest) -> dict[str, Any]:
         "start_sha256": sha256(request.checkpoint or starter_path()),
         "effort": request.effort.value,
         "seed": request.seed,
+        "pixel_m": round(pixel_metres(inputs.imagery.grid), 4),
     }
 
 

@@ -6,6 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def origin_words(origin: Mapping[str, Any]) -> str:
+    """What is known of a map whose model was adapted elsewhere: `region` and `holdout` of its own run."""
+    there = f"to {origin['region']}" if origin.get("region") else "elsewhere"
+    text = f"This map was made with a model adapted {there}. No accuracy was measured on this imagery."
+    if holdout := origin.get("holdout"):
+        low, high = holdout["ci95"]
+        text += (
+            f" Where it was adapted, its hold-out {holdout['metric']} was {100 * holdout['value']:.1f} % "
+            f"({100 * low:.1f} to {100 * high:.1f} %): in another place or season expect less."
+        )
+    return text
+
+
 def estimate_words(holdout: Mapping[str, Any] | None) -> str:
     """What the hold-out figure is, in a few sentences that claim no more than was measured."""
     if holdout is None:

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from landmeta_maps._atomic import write_text
-from landmeta_maps._report_words import describe_rival, estimate_words
+from landmeta_maps._report_words import describe_rival, estimate_words, origin_words
 from landmeta_maps.areas import share_text
 from landmeta_maps.color import class_table, ink, true_color
 from landmeta_maps.picture import palette_png, rgba_png, true_color_overview
@@ -44,7 +44,8 @@ def write_report(
     block, folds, n}, `stability` a mapping of names to shares 0..1, `timing_s` of stages to seconds.
     Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `confusion` (rows are
     labels, columns the map, in the order of `classes`), `unlabelled_tiles` {shots, blocked, apart, all}
-    with n, accuracy and balanced_accuracy in each of the last two, `paired` {diff, ci95} (ours less the
+    with n, accuracy and balanced_accuracy in each of the last two, `model_from` {region, holdout} where the
+    model was adapted in another run, `paired` {diff, ci95} (ours less the
     forest), `citation`.
     Numbers that are not finite become null. The pictures need `summary` and `imagery`. Everything is
     inside the page: it opens anywhere and prints.
@@ -109,6 +110,7 @@ def _render(values: dict[str, Any], pictures: list[dict[str, str]]) -> str:
         pictures=pictures,
         total_ha=total,
         shares=[share_text((item["area_ha"] or 0.0) / total if total else 0.0) for item in values["classes"]],
+        origin=origin_words(values["model_from"]) if values.get("model_from") else None,
         estimate=estimate_words(values["holdout"]),
         rival=describe_rival(values["holdout"], values["random_forest"], values.get("paired")),
         tested=all("tested" in item for item in values["classes"]),

@@ -187,3 +187,12 @@ def test_unlabelled_tiles_have_a_table_where_there_are_some(report: dict[str, An
     page, _ = written(report, tmp_path)
     assert "1,234" in page
     assert "81.2 %" in page
+
+
+def test_a_model_from_elsewhere_is_said_to_be_unmeasured_here(report: dict[str, Any], tmp_path: Path) -> None:
+    report["model_from"] = {"region": "Wales", "holdout": report["holdout"]}
+    report["holdout"] = report["random_forest"] = report["confusion"] = None
+    page, _ = written(report, tmp_path)
+    assert "adapted to Wales. No accuracy was measured on this imagery." in page
+    assert "in another place or season expect less" in page
+    assert "random forest" not in page

@@ -1,0 +1,126 @@
+"""`landmeta predict`: the model of a run on other imagery."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from landmeta_cli.console import emit, emit_json, progress_bars, say_all
+from landmeta_cli.requests import PredictRequest
+
+if TYPE_CHECKING:
+    from landmeta_cli.predict_workflow import Estimate
+    from landmeta_cli.runs import RunResult
+
+_IMAGERY: dict[str, Any] = {"rich_help_panel": "Imagery"}
+_OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
+_CLUSTER: dict[str, Any] = {"rich_help_panel": "Cluster"}
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished landmeta adapt.", metavar="<run>")],
+    *,
+    imagery: Annotated[
+        list[Path],
+        typer.Option(
+            help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **_IMAGERY
+        ),
+    ],
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Band names in file order. Default: from the file. Any order will do.", **_IMAGERY),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Reflectance = value * scale + offset. Default: inferred and checked.", **_IMAGERY),
+    ] = None,
+    offset: Annotated[float, typer.Option(help="See --scale.", **_IMAGERY)] = 0.0,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help="Part to map: west,south,east,north in degrees, a vector file or a country.", **_IMAGERY
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Map on a Dask cluster, as in tcp://host:8786.", **_CLUSTER)
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Map with this many processes of this machine.", min=0, **_CLUSTER)
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: runs/ and the imagery's name.", **_OUTPUT)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out.", **_OUTPUT)
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run to --out that stopped.", **_OUTPUT)
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Map one block and say what all would take.", **_OUTPUT)
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.", **_OUTPUT)] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.", **_OUTPUT)
+    ] = False,
+) -> None:
+    """Map other imagery of the same bands with the model of a run: other dates, places, UTM zones."""
+    del debug  # read by `landmeta_cli.app.run`, which sees every failure
+    request = PredictRequest(
+        run=run,
+        imagery=tuple(imagery),
+        bands=bands,
+        scale=scale,
+        offset=offset,
+        region=region,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        scheduler=scheduler,
+        workers=workers,
+        command=("landmeta", *sys.argv[1:]),
+    )
+    from landmeta_cli.predict_workflow import estimate, predict_run
+
+    if dry_run:
+        found = estimate(request)
+        emit_json(asdict(found)) if as_json else emit(estimate_text(found))
+        return
+    with progress_bars() as progress:
+        result = predict_run(request, progress=progress)
+    say_all("warning", result.report["warnings"])
+    if as_json:
+        emit_json(result.report)
+    else:
+        emit(summary(result))
+
+
+def summary(result: RunResult) -> str:
+    """What was mapped, in a few lines."""
+    from landmeta_cli.adapt import areas_table
+
+    report = result.report
+    total = sum(c["area_ha"] for c in report["classes"])
+    seconds = sum(report["timing_s"].values())
+    return "\n\n".join(
+        (
+            f"Land cover of {report['region']}: {len(report['classes'])} classes on {total:,.0f} ha",
+            areas_table(report, total),
+            f"{seconds:.0f} s. Look at {result.folder / 'map.html'}; no accuracy was measured here",
+        )
+    )
+
+
+def estimate_text(found: Estimate) -> str:
+    """The estimate in one paragraph."""
+    minutes = found.seconds / 60
+    time = f"{found.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min"
+    return (
+        f"{found.blocks:,} blocks, {found.pixels / 1e6:,.1f} million pixels: about {time} in this process, "
+        f"{found.memory_mb:,.0f} MB of memory and at most {found.disk_mb:,.0f} MB of disk while it runs. "
+        "Blocks without data take less. Nothing was written."
+    )

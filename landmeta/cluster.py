@@ -1,0 +1,123 @@
+"""Mapping on a Dask cluster: the model goes to every worker once, finished blocks come back one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from landmeta.block_folder import BlockFolder
+from landmeta.classmap import MapBlock
+from landmeta.errors import ClusterError
+from landmeta.prediction import BlockWindow, MappingModel, map_window, plan_blocks, read_window
+from landmeta.raster import Imagery
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+CONNECT_S = 10
+"""Seconds that a scheduler may take to answer."""
+
+_AHEAD = 2
+"""Blocks in flight for each thread of the cluster: bounds the memory here and there."""
+
+
+def connect(scheduler: str | None, workers: int) -> Client:
+    """A client of the scheduler at an address such as tcp://host:8786, or of a new local cluster.
+
+    Args:
+        scheduler: Address; None starts `workers` processes on this machine.
+        workers: Number of local processes.
+
+    Raises:
+        ClusterError: No scheduler answers, or it has no workers.
+    """
+    from distributed import Client, LocalCluster
+
+    if scheduler is None:
+        cluster = LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, processes=True
+        )
+        return Client(cluster)
+    try:
+        client = Client(scheduler, timeout=CONNECT_S)
+    except (OSError, ValueError, TimeoutError) as error:
+        msg = f"no Dask scheduler answers at {scheduler}: {str(error) or type(error).__name__}"
+        hint = "start one with: dask scheduler, and workers with: dask worker ADDRESS"
+        raise ClusterError(msg, hint) from error
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        msg = f"the Dask scheduler at {scheduler} has no workers"
+        raise ClusterError(msg, f"start some: dask worker {scheduler} --nthreads 1")
+    return client
+
+
+def map_on_cluster(
+    model: MappingModel,
+    imagery: Imagery,
+    client: Client,
+    folder: BlockFolder,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    block: int | None = None,
+) -> None:
+    """Map the blocks that `folder` lacks on the workers of a cluster.
+
+    Workers read the imagery themselves, by the same paths as here. Blocks of a worker that is lost are mapped
+    by others. The blocks are those of `map_blocks`, which makes the map from the folder.
+
+    Raises:
+        ClusterError: Workers die again and again, or none is left.
+        ImageryError: A worker cannot read a file.
+        OutputError: `folder` cannot be written.
+    """
+    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
+    missing = [w for w in windows if w.corner not in folder]
+    if not missing:
+        return
+    from distributed.scheduler import KilledWorker
+
+    shared = client.scatter((model, model.prepare(), imagery), broadcast=True)
+    try:
+        for done, (window, found) in enumerate(_as_mapped(client, shared, missing)):
+            folder.put(window.corner, found)
+            if progress is not None:
+                progress("map", len(windows) - len(missing) + done + 1, len(windows))
+    except KilledWorker as error:
+        msg = (
+            f"the workers that mapped a block died {error.allowed_failures + 1} times, perhaps out of memory"
+        )
+        raise ClusterError(msg, "give them 2 GB each; finished blocks are kept for --resume") from error
+
+
+def _as_mapped(
+    client: Client, shared: Future[Any], windows: Sequence[BlockWindow]
+) -> Iterator[tuple[BlockWindow, MapBlock | None]]:
+    """Windows with their blocks in the order in which the workers finish them."""
+    from distributed import as_completed
+
+    waiting = iter(windows)
+    threads = sum(client.nthreads().values())
+    futures: dict[Future[Any], BlockWindow] = {}
+
+    def submit(window: BlockWindow) -> Future[Any]:
+        future = client.submit(_map_there, shared, window, pure=False)
+        futures[future] = window
+        return future
+
+    running = as_completed([submit(window) for window in islice(waiting, _AHEAD * max(threads, 1))])
+    for future in running:
+        found = future.result()
+        yield futures.pop(future), found
+        if (window := next(waiting, None)) is not None:
+            running.add(submit(window))
+
+
+def _map_there(shared: tuple[MappingModel, Any, Imagery], window: BlockWindow) -> MapBlock | None:
+    """The block of a window, on a worker."""
+    import torch
+
+    model, state, imagery = shared
+    # A worker's thread is a core of its own; torch would start as many threads as the machine has cores.
+    torch.set_num_threads(1)
+    return map_window(model, state, read_window(imagery, window), window)
