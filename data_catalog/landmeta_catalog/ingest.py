@@ -102,7 +102,7 @@ def ingest(
     Args:
         archive: Reader of the archive.
         store: Folder of the store, made where it is absent.
-        workers: Processes; 1 works in this one. None chooses by the number of patches.
+        workers: Processes; 1 works in this one. None chooses by the size of the archive.
         settings: What the tiles depend on, in JSON types; a store refuses to mix.
         progress: Called with stage, done and total.
 
@@ -170,6 +170,7 @@ def only_writer(store: Path) -> Iterator[None]:
     Raises:
         OutputError: another ingest is at work on the store, or its folder cannot be made.
     """
+    made = not store.exists()
     try:
         store.mkdir(parents=True, exist_ok=True)
         lock = FileLock(store / LOCK, timeout=0)
@@ -184,13 +185,11 @@ def only_writer(store: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        _leave_no_trace(store)
-
-
-def _leave_no_trace(store: Path) -> None:
-    """Take the lock's file away where no store came into being."""
-    if not (store / "store.json").exists():
-        (store / LOCK).unlink(missing_ok=True)
+        # Where no store came into being, nothing of the attempt is left.
+        if not (store / "store.json").exists():
+            (store / LOCK).unlink(missing_ok=True)
+            if made and not any(store.iterdir()):
+                store.rmdir()
 
 
 def _planned(job: _Job) -> Plan:

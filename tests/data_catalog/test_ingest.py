@@ -321,6 +321,18 @@ def test_a_folder_that_is_no_store_is_left_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_name_that_cannot_be_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be a folder"):
+        ingest(many(10, dataset="a/b"), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_file_in_the_place_of_the_store_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(OutputError, match="cannot write to the store"):
+        ingest(many(10), tmp_path / "store")
+
+
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     ingest(many(10), tmp_path)
     manifest = tmp_path / "store.json"
