@@ -183,12 +183,15 @@ def _settings(request: PredictRequest) -> dict[str, Any]:
 def _report(
     request: PredictRequest, prepared: Prepared, summary: MapSummary, timing_s: dict[str, float]
 ) -> dict[str, Any]:
+    from landmeta.stability import stability
+
     report = build_report(
         region=prepared.region,
         command=request.command,
         summary=summary,
         labels=None,
         comparison=None,
+        stability=stability(prepared.model, prepared.imagery),
         timing_s=timing_s,
         warnings=prepared.imagery.warnings,
         settings=_settings(request),

@@ -121,6 +121,7 @@ def _write(
     watch: Watch,
 ) -> RunResult:
     from landmeta.checkpoints import save_ensemble
+    from landmeta.stability import stability
     from landmeta_maps.report import write_report
     from landmeta_maps.stac import Model
     from landmeta_maps.webmap import write_web_map
@@ -130,9 +131,11 @@ def _write(
         save_ensemble(model, folder / "model", _model_notes(request, inputs))
         with watch.stage("map"):  # blocks are written as they come
             summary = write_products(model, inputs.mapped, inputs.outline, folder, progress=watch.progress)
+        with watch.stage("stability"):
+            stable = stability(model, inputs.mapped, seed=request.seed)
         with watch.stage("write"):
             write_web_map(summary, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
-        report = _report(request, inputs, adapted, summary, comparison, watch.timing_s)
+        report = _report(request, inputs, adapted, summary, (comparison, stable), watch.timing_s)
         if inputs.scene is not None:
             from landmeta_cli.store_inputs import score_tiles
 
@@ -187,9 +190,10 @@ def _report(
     inputs: Inputs,
     adapted: Adapted,
     summary: MapSummary,
-    comparison: Comparison | None,
+    measured: tuple[Comparison | None, Mapping[str, float] | None],
     timing_s: Mapping[str, float],
 ) -> dict[str, Any]:
+    comparison, stable = measured
     findings = [*inputs.imagery.warnings, *inputs.labels.warnings, *adapted.warnings]
     if comparison is None:
         findings.append("no accuracy: no class has two polygons or tiles, so that one could be held out")
@@ -201,6 +205,7 @@ def _report(
         summary=summary,
         labels=inputs.labels,
         comparison=comparison,
+        stability=stable,
         timing_s=timing_s,
         warnings=findings,
         settings=settings(request),
