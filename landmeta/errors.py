@@ -38,6 +38,10 @@ class DataError(LandmetaError, ValueError):
     """A benchmark data folder that lacks what the suite needs."""
 
 
+class BenchError(LandmetaError, ValueError):
+    """A suite that is unknown or cannot be run, or stored results that do not fit the run."""
+
+
 class NetworkError(LandmetaError, ValueError):
     """Settings of a network or norm that cannot be built, or images that do not fit the network."""
 
