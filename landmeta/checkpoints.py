@@ -122,8 +122,15 @@ def load_start(path: Path | None = None) -> tuple[Start, dict[str, Any]]:
 NETWORK_FORMAT = "landmeta-network-1"
 
 
+_LEARNED = "learned."
+
+
 def save_network(
-    network: nn.Module, path: Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
+    network: nn.Module,
+    path: Path,
+    settings: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    learned: Mapping[str, Tensor] | None = None,
 ) -> str:
     """Save a network with what is needed to build it again and to judge it.
 
@@ -132,11 +139,12 @@ def save_network(
         path: A `.safetensors` file, replaced at once.
         settings: What `landmeta.networks.build_network` takes: name, bands, norm, ...
         notes: JSON values: scaling, training, adaptation, licence, ...
+        learned: What an inner rule learned besides: rates, masks.
 
     Returns:
         The checksum that the header holds.
     """
-    tensors = network.state_dict()
+    tensors = network.state_dict() | {f"{_LEARNED}{k}": v.detach() for k, v in (learned or {}).items()}
     header = {"format": NETWORK_FORMAT, "network": dict(settings), **notes}
     header["sha256"] = content_checksum(tensors, header)
     write_tensors(path, tensors, header)
@@ -152,7 +160,7 @@ def load_network(path: Path) -> tuple[Network, dict[str, Any]]:
     tensors, header = read_network_file(path)
     try:
         network = build_network(header["network"])
-        network.load_state_dict(tensors)
+        network.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_LEARNED)})
     except (RuntimeError, NetworkError, KeyError, TypeError) as fault:
         msg = f"{path}: tensors do not fit the header ({str(fault).splitlines()[-1].strip()})"
         raise CheckpointError(msg, "the file is damaged: fetch it again") from fault
@@ -169,6 +177,11 @@ def read_network_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         msg = f"{path} was changed after landmeta wrote it: its checksum is another"
         raise CheckpointError(msg, "fetch or train it again; do not trust its weights")
     return tensors, header
+
+
+def load_learned(path: Path) -> dict[str, Tensor]:
+    """What the inner rule of a checkpoint learned, by name; raises CheckpointError as `load_network`."""
+    return _part(read_network_file(path)[0], _LEARNED)
 
 
 def content_checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
