@@ -41,7 +41,7 @@ def test_every_verb_is_documented_and_has_a_help_text(verb: str, guide: str) -> 
 
 def test_every_command_line_in_the_guide_calls_a_verb_that_exists(guide: str) -> None:
     blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)
-    calls = re.findall(r"^(?:\$ )?(landmeta [a-z]+(?: [a-z]+)?)", "\n".join(blocks), flags=re.MULTILINE)
+    calls = re.findall(r"^(?:\$ )?(landmeta [a-z]+(?: [a-z0-9]+)?)", "\n".join(blocks), flags=re.MULTILINE)
     assert calls, "the guide shows no command line"
     unknown = [c for c in calls if not any(c == v or c.startswith(f"{v} ") for v in VERBS)]
     assert unknown == []
