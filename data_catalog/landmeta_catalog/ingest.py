@@ -59,7 +59,7 @@ _GONE = "is no longer in the archive"
 _HEADERS_A_JOB = 64
 _SAVE_S = 20.0
 """Seconds of reading headers that a killed process loses at most."""
-_INLINE_BYTES = 200_000_000
+_INLINE_BYTES = 500_000_000
 """Of pixels; with fewer than these, starting other processes takes longer than they save."""
 _WORKERS = 2
 """Processes unless told otherwise: with this one they stay under 1 GB together."""
