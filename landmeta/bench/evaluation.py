@@ -1,0 +1,206 @@
+"""A contender's scores on balanced tasks and on whole regions, task by task, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+
+from landmeta.bench.compositions import COMPOSITIONS, Composition, query_batches, sweep_shares
+from landmeta.bench.metrics import TaskResult, task_result
+from landmeta.bench.protocols import ClassLearner, Recipe, ask, depends_on_batch, fit_classes
+from landmeta.tasks import Task, TileSource, imbalanced
+
+Answers: TypeAlias = Callable[
+    [Float32[np.ndarray, "query band y x"], Sequence[Int[np.ndarray, "_"]]],
+    Float[np.ndarray, "query class"],
+]
+"""Logits of the class models for queries, asked in these batches."""
+
+_DIGITS = 4
+
+
+@runtime_checkable
+class Contender(Protocol):
+    """What learns a task from its support: a meta-learned network, or a rival."""
+
+    depends_on_batch: bool
+
+    def learn(
+        self, images: Float32[np.ndarray, "support band y x"], positions: Int[np.ndarray, "support"]
+    ) -> Answers:
+        """Learn from support images and the positions of their classes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkContender:
+    """A meta-learned network with one class model a class, adapted and asked as the recipe says."""
+
+    learner: ClassLearner
+    recipe: Recipe
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether answers depend on the other queries of a batch."""
+        return depends_on_batch(self.learner.network, self.recipe.mode)
+
+    def learn(
+        self, images: Float32[np.ndarray, "support band y x"], positions: Int[np.ndarray, "support"]
+    ) -> Answers:
+        """See `Contender`."""
+        device = next(iter(self.learner.params.values())).device
+        models = fit_classes(self.learner, torch.from_numpy(images).to(device), positions, self.recipe)
+
+        def answer(
+            query: Float32[np.ndarray, "query band y x"], batches: Sequence[Int[np.ndarray, "_"]]
+        ) -> Float[np.ndarray, "query class"]:
+            asked = torch.from_numpy(query).to(device)
+            return ask(self.learner, models, asked, batches, self.recipe.mode)
+
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Tasks, the tiles that they are drawn from, and the queries of a small batch."""
+
+    tiles: TileSource
+    tasks: Sequence[Task]
+    batch: int
+
+
+Told: TypeAlias = Callable[[], None]
+"""Called after every task."""
+
+
+def _silent() -> None: ...
+
+
+def score_balanced(contender: Contender, trial: Trial, *, told: Told = _silent) -> dict[str, Any]:
+    """Scores of every task under each of the four compositions; see `column` for what they look like."""
+    found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender)}
+    for number, read in enumerate(_read(trial)):
+        answer = contender.learn(read.support, read.support_positions)
+        for name, results in found.items():
+            results.append(_composed(answer, read, name, trial.batch, number))
+        told()
+    return _columns(found)
+
+
+def score_regions(contender: Contender, trial: Trial, *, told: Told = _silent) -> dict[str, Any]:
+    """The same of whole regions, and a sweep over the share of the dominant class.
+
+    Returns:
+        `compositions` as of `score_balanced`; `sweep` with one column a share, in shuffled batches: the
+        query is thinned by a Dirichlet draw so that one class dominates. `regions` names the tasks.
+    """
+    found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender)}
+    sweep: dict[float, list[TaskResult]] = {}
+    for number, read in enumerate(_read(trial)):
+        answer = contender.learn(read.support, read.support_positions)
+        for name, results in found.items():
+            results.append(_composed(answer, read, name, trial.batch, number))
+        for share, logits, truth in _swept(contender, answer, read, trial.batch, number):
+            sweep.setdefault(share, []).append(task_result(logits, truth))
+        told()
+    return {
+        "compositions": _columns(found),
+        "sweep": {f"{share:g}": column(results) for share, results in sorted(sweep.items())},
+        "regions": [" ".join((t.region, t.season)).strip() for t in trial.tasks],
+    }
+
+
+def column(results: Sequence[TaskResult]) -> dict[str, Any]:
+    """Results of some tasks as JSON holds them: a list over tasks for each metric; NaN becomes None."""
+    scores = {
+        name: [_plain(result.scores[name]) for result in results]
+        for name in (results[0].scores if results else ())
+    }
+    return {
+        "scores": scores,
+        "gaps": [[round(gap, _DIGITS) for gap in result.gaps] for result in results],
+        "answers": [result.answers for result in results],
+    }
+
+
+def column_results(stored: Mapping[str, Any]) -> list[TaskResult]:
+    """What `column` stored."""
+    names, lists = list(stored["scores"]), list(stored["scores"].values())
+    return [
+        TaskResult(
+            {k: float("nan") if v is None else v for k, v in zip(names, values, strict=True)},
+            tuple(gaps),
+            answers,
+        )
+        for gaps, answers, *values in zip(stored["gaps"], stored["answers"], *lists, strict=True)
+    ]
+
+
+def _plain(score: float) -> float | None:
+    return None if np.isnan(score) else round(score, _DIGITS)
+
+
+def _asked(contender: Contender) -> tuple[Composition, ...]:
+    """Compositions that must be asked one by one: where batches do not matter, one stands for all."""
+    return tuple(COMPOSITIONS) if contender.depends_on_batch else ("shuffled",)
+
+
+def _columns(found: Mapping[Composition, Sequence[TaskResult]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: column(results) for name, results in found.items()}
+    return {name: columns.get(name, {"same_as": "shuffled"}) for name in COMPOSITIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A task with its pixels."""
+
+    task: Task
+    support: Float32[np.ndarray, "support band y x"]
+    support_positions: Int[np.ndarray, "support"]
+    query: Float32[np.ndarray, "query band y x"]
+    query_positions: Int[np.ndarray, "query"]
+
+
+def _read(trial: Trial) -> Iterator[_Read]:
+    for task in trial.tasks:
+        yield _Read(
+            task,
+            trial.tiles.read(task.support),
+            _positions(task, task.support_codes),
+            trial.tiles.read(task.query),
+            _positions(task, task.query_codes),
+        )
+
+
+def _positions(task: Task, codes: Int[np.ndarray, "tile"]) -> Int[np.ndarray, "tile"]:
+    places: np.ndarray = (codes[:, None] == np.array(task.classes)).argmax(1)
+    return places
+
+
+def _composed(answer: Answers, read: _Read, composition: Composition, batch: int, number: int) -> TaskResult:
+    rng = np.random.default_rng((1, number))
+    batches = query_batches(read.query_positions, composition, batch, rng)
+    return task_result(answer(read.query, batches), read.query_positions)
+
+
+def _swept(
+    contender: Contender, answer: Answers, read: _Read, batch: int, number: int
+) -> Iterator[tuple[float, Float[np.ndarray, "query class"], Int[np.ndarray, "query"]]]:
+    """Share, logits and truth of the query thinned to every share of the dominant class."""
+    place = {int(row): i for i, row in enumerate(read.task.query)}
+    every = np.arange(len(read.query))
+    whole = None if contender.depends_on_batch else answer(read.query, [every])
+    for k, share in enumerate(sweep_shares(len(read.task.classes))):
+        rng = np.random.default_rng((2, number, k))
+        kept = [place[int(row)] for row in imbalanced(read.task, share, rng).query]
+        truth = read.query_positions[kept]
+        if whole is None:
+            logits = answer(read.query[kept], query_batches(truth, "shuffled", batch, rng))
+        else:
+            logits = whole[kept]
+        yield share, logits, truth

@@ -1,0 +1,156 @@
+"""Adapting one class model a class and asking it, under two protocols (METHODS 2.2, 2.3, 4.6).
+
+`fair` treats every norm alike: whole support in each step, a state of its own for every class model, one
+pass of the support through the adapted model as context, then queries in mode `query`, shuffled.
+`meteor_compat` does as the evaluator that was released with the main paper: balanced tasks never leave mode
+`context`; in regions the steps take minibatches, all class models end with the state that the last one left,
+and queries come sorted by class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from landmeta.norms import GroupNorm, InstanceNorm, LayerNorm, Mode, NoNorm, State, norm_layers
+
+ProtocolName: TypeAlias = Literal["fair", "meteor_compat"]
+Params: TypeAlias = dict[str, Tensor]
+
+_OWN_MOMENTS = (InstanceNorm, GroupNorm, LayerNorm, NoNorm)
+"""Norms under which an image's logits never depend on the other images of its batch."""
+
+_CHUNK = 64  # images in a pass where batches do not matter
+
+
+@runtime_checkable
+class ClassLearner(Protocol):
+    """A meta-learned start and the inner step that belongs to it."""
+
+    network: nn.Module
+    params: Params
+    state: State
+
+    def step(
+        self, params: Params, state: State, images: Tensor, targets: Tensor, rate: float
+    ) -> tuple[Params, State]:
+        """One inner step on images (n, band, y, x) with targets (n,) in {0, 1}; inputs stay as they are."""
+        ...
+
+    def logits(self, params: Params, state: State, images: Tensor, mode: Mode) -> tuple[Tensor, State]:
+        """Logits (n,) without gradient, and the state after this pass."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How class models are adapted and asked.
+
+    Attributes:
+        protocol: Name that results carry.
+        steps: Inner steps a class.
+        rate: Their rate, where the learner has not learned its own.
+        batch: Queries of a small batch.
+        minibatch: Support images a step, drawn with replacement; 0 takes the whole support.
+        mode: Mode of the norms when queries are asked.
+        context: Whether the support passes the adapted model in mode `context` before its queries do.
+        last_state: Whether the state goes on from class to class, and all ask with what the last one left.
+    """
+
+    protocol: ProtocolName
+    steps: int
+    rate: float
+    batch: int
+    minibatch: int = 0
+    mode: Mode = "query"
+    context: bool = True
+    last_state: bool = False
+
+
+def fair(*, steps: int, rate: float, batch: int) -> Recipe:
+    """The protocol under which norms can be compared."""
+    return Recipe("fair", steps, rate, batch)
+
+
+def compat_tasks(*, steps: int, rate: float, batch: int) -> Recipe:
+    """Balanced tasks as the released training code tests them: in train mode, steps and rate of training."""
+    return Recipe("meteor_compat", steps, rate, batch, mode="context", context=False)
+
+
+def compat_regions(*, steps: int = 60, rate: float = 0.4, batch: int = 16) -> Recipe:
+    """Whole regions as the released evaluator fits and predicts them."""
+    return Recipe("meteor_compat", steps, rate, batch, minibatch=8, context=False, last_state=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassModel:
+    """A class model after adaptation: parameters and the state of its norms."""
+
+    params: Params
+    state: State
+
+
+def fit_classes(
+    learner: ClassLearner,
+    images: Float[Tensor, "support band y x"],
+    positions: Int[np.ndarray, "support"],
+    recipe: Recipe,
+) -> list[ClassModel]:
+    """One adapted model for each class position that occurs in the support.
+
+    Every class sees the same minibatches, as the released code draws them from one seed.
+    """
+    models, state = [], learner.state
+    for k in range(int(positions.max()) + 1):
+        targets = torch.from_numpy((positions == k).astype(np.float32)).to(images.device)
+        params = learner.params
+        state = state if recipe.last_state else learner.state
+        for picks in _support_batches(len(positions), recipe):
+            params, state = learner.step(params, state, images[picks], targets[picks], recipe.rate)
+        if recipe.context:
+            state = learner.logits(params, state, images, "context")[1]
+        models.append(ClassModel(params, state))
+    return [ClassModel(model.params, state) for model in models] if recipe.last_state else models
+
+
+def _support_batches(count: int, recipe: Recipe) -> Iterator[Tensor]:
+    rng = np.random.default_rng(0)
+    for _ in range(recipe.steps):
+        whole = np.arange(count)
+        picks = rng.integers(count, size=recipe.minibatch) if recipe.minibatch else whole
+        yield torch.from_numpy(picks)
+
+
+def depends_on_batch(network: nn.Module, mode: Mode) -> bool:
+    """Whether the logits of a query depend on the other queries of its batch in this mode."""
+    layers = list(norm_layers(network))
+    if mode == "context":
+        return any(not isinstance(layer, _OWN_MOMENTS) for layer in layers)
+    return any(layer.transductive for layer in layers)
+
+
+def ask(
+    learner: ClassLearner,
+    models: Sequence[ClassModel],
+    images: Float[Tensor, "query band y x"],
+    batches: Sequence[Int[np.ndarray, "_"]],
+    mode: Mode,
+) -> Float[np.ndarray, "query class"]:
+    """Logits of every class model for every query, asked in these batches.
+
+    Where batches do not matter they are replaced by larger ones: the logits are the same.
+    """
+    if not depends_on_batch(learner.network, mode):
+        batches = np.array_split(np.arange(len(images)), -(-len(images) // _CHUNK))
+    logits = np.empty((len(images), len(models)), np.float32)
+    for picks in batches:
+        asked = images[torch.from_numpy(picks)]
+        for k, model in enumerate(models):
+            logits[picks, k] = learner.logits(model.params, model.state, asked, mode)[0].cpu().numpy()
+    return logits
