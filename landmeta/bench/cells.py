@@ -1,0 +1,153 @@
+"""Cells of a suite: run one by one, each kept as a JSON file of its own, so that a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from landmeta.errors import BenchError, Interrupted, OutputError
+
+SCHEMA = 1
+FOLDER = "cells"
+
+State: TypeAlias = Literal["done", "failed", "kept"]
+"""What became of a cell: run now, failed now, or found from an earlier run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of a suite: an algorithm (or rival), a norm (empty for rivals), a dataset and a seed."""
+
+    method: str
+    norm: str
+    dataset: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its file, such as `maml-in-sen12ms-0`."""
+        return "-".join(filter(None, (self.method, self.norm, self.dataset, str(self.seed))))
+
+
+Work: TypeAlias = Callable[[Cell], Mapping[str, Any]]
+"""Runs a cell; its result as JSON values."""
+
+
+def run_cells(
+    cells: Iterable[Cell],
+    work: Work,
+    folder: Path,
+    *,
+    settings: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    told: Callable[[Cell, State, str], None],
+) -> None:
+    """Run the cells that `folder` does not hold yet; one that fails is recorded, and the rest goes on.
+
+    Failed cells are tried again by the next call.
+
+    Args:
+        cells: What to run.
+        work: Runs one.
+        folder: Of the results.
+        settings: What decides the figures, as JSON values; stored results must have the same.
+        notes: What else a cell's file says: command, commit, hardware, ...
+        told: Called after each cell with what became of it, and its error.
+
+    Raises:
+        BenchError: A stored cell has other settings.
+        Interrupted: The run was asked to stop; cells that are done are kept.
+        OutputError: The folder cannot be written.
+    """
+    for cell in cells:
+        path = folder / FOLDER / f"{cell.name}.json"
+        stored = _stored(path)
+        if stored is not None:
+            _check_settings(path, stored["settings"], settings)
+            if stored["state"] == "done":
+                told(cell, "kept", "")
+                continue
+        entry = _run(cell, work, {"schema": SCHEMA, "cell": asdict(cell), "settings": settings, **notes})
+        write_json(path, entry)
+        told(cell, entry["state"], entry.get("error", ""))
+
+
+def _run(cell: Cell, work: Work, head: Mapping[str, Any]) -> dict[str, Any]:
+    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    try:
+        outcome: dict[str, Any] = {"state": "done", "result": work(cell)}
+    except Interrupted:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a cell dies of is its result, and other cells go on
+        told = f"{type(error).__name__}: {error}"
+        outcome = {"state": "failed", "error": told, "traceback": traceback.format_exc()}
+    return {**head, "began": began, "seconds": round(time.perf_counter() - clock, 1), **outcome}
+
+
+def stored_cells(folder: Path) -> list[dict[str, Any]]:
+    """All cells of a folder, done and failed, by name.
+
+    Raises:
+        BenchError: There is none.
+    """
+    found = [_stored(path) for path in sorted((folder / FOLDER).glob("*.json"))]
+    cells = [cell for cell in found if cell is not None]
+    if not cells:
+        msg = f"{folder} holds no results of landmeta bench run"
+        raise BenchError(msg, "give the folder that was its --out")
+    return cells
+
+
+def _stored(path: Path) -> dict[str, Any] | None:
+    """A stored cell; None where there is none, or only what an older format left."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise BenchError(msg, "remove the file; the same command runs its cell again") from error
+    return found if found.get("schema") == SCHEMA else None
+
+
+def _check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differ = sorted(key for key in {*before, *now} if before.get(key) != _as_json(now.get(key)))
+    if differ:
+        key = differ[0]
+        msg = f"{path} has {key} {before.get(key)!r}, this run has {now.get(key)!r}"
+        raise BenchError(msg, "choose another --out, or take the settings of the earlier run")
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON to a temporary name and rename it; numbers that are not finite become null.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(_finite(values), ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        msg = f"cannot write {path}: {error}"
+        raise OutputError(msg, "choose a folder with write permission and free space with --out") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
