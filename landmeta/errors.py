@@ -49,8 +49,9 @@ class NetworkError(LandmetaError, ValueError):
 class ConfigError(LandmetaError, ValueError):
     """Settings of a training run that are wrong: `faults` holds all that is, one line each."""
 
-    def __init__(self, path: Path, faults: Sequence[str]) -> None:
-        super().__init__(f"{path}: {'; '.join(faults)}", "docs/guide/training.md explains every key")
+    def __init__(self, path: Path, faults: Sequence[str], hint: str = "") -> None:
+        super().__init__(f"{path}: {'; '.join(faults)}", hint or "docs/guide/training.md explains every key")
+        self.path = path
         self.faults = tuple(faults)
 
 

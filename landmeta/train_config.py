@@ -95,13 +95,15 @@ class TasksConfig:
 class NetworkConfig:
     """`[network]`: what `landmeta.networks.build_network` builds; bands and logits follow from the rest.
 
-    `widths` are the published ones of the network if empty; `start` is a network checkpoint to go on from.
+    `widths` are the published ones of the network if empty; `side` is that of the tiles, for the published
+    classifier of `conv4`; `start` is a network checkpoint to go on from.
     """
 
     name: Literal["resnet12", "resnet12_big", "conv4"] = "resnet12"
     widths: tuple[_Count, ...] = ()
     norm: Literal["tbn", "cbn", "tasknorm_i", "tasknorm_l", "in", "gn", "ln", "none"] = "in"
     norm_options: Mapping[str, Any] = Field(default_factory=dict)
+    side: _Count | None = None
     start: Path | None = None
 
 
@@ -132,22 +134,24 @@ class InnerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class OuterConfig:
-    """`[outer]`: Adam on the shared initialization.
+    """`[outer]`: how the shared initialization moves.
 
     Attributes:
+        optimizer: `adam`, or `sgd` (plain, as Reptile takes it).
         steps: Outer steps of the run.
         tasks: Tasks a step, over all processes.
-        rate: Rate of Adam.
-        learned_rate: Rate of Adam for what the inner rule learns (rates, masks); `rate` by default.
+        rate: Rate of the optimizer.
+        learned_rate: Its rate for what the inner rule learns (rates, masks); `rate` by default.
         weight_decay: Added to the gradient as `weight_decay * parameter`, for the network only.
         clip_norm: Largest norm of the whole outer gradient; no limit by default.
         clip_value: Largest absolute value of its entries; no limit by default.
-        schedule: `constant`, `cosine` (to 0 at the last step) or `plateau` (a tenth after
+        schedule: `constant`, `cosine` or `linear` (to 0 at the last step), or `plateau` (a tenth after
             `plateau_patience` validations without improvement).
         warmup: Steps over which the rate rises from 0.
         plateau_patience: See `schedule`.
     """
 
+    optimizer: Literal["adam", "sgd"] = "adam"
     steps: _Count = 1000
     tasks: _Count = 4
     rate: _Positive = 1e-4
@@ -155,7 +159,7 @@ class OuterConfig:
     weight_decay: _NotNegative = 1e-5
     clip_norm: _Positive | None = None
     clip_value: _Positive | None = None
-    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    schedule: Literal["constant", "cosine", "linear", "plateau"] = "constant"
     warmup: _Number = 0
     plateau_patience: _Count = 10
 
