@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -21,6 +21,7 @@ from landmeta.tile_table import TileTable as TileTable
 _ATTEMPTS = 100  # draws that may find no room for the gap before the tiles are said to have none
 
 
+@runtime_checkable
 class TileSource(Protocol):
     """Where the pixels of tiles come from: a store, or arrays in a test."""
 

@@ -86,8 +86,9 @@ def _run(cell: Cell, work: Work, head: Mapping[str, Any]) -> dict[str, Any]:
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a cell dies of is its result, and other cells go on
-        told = f"{type(error).__name__}: {error}"
-        outcome = {"state": "failed", "error": told, "traceback": traceback.format_exc()}
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        outcome = {"state": "failed", "error": told}
     return {**head, "began": began, "seconds": round(time.perf_counter() - clock, 1), **outcome}
 
 

@@ -105,7 +105,7 @@ class Suite:
 @cache
 def _registry() -> Mapping[str, Any]:
     text = files("landmeta.bench").joinpath("paper.json").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = json.loads(text)
+    found: Mapping[str, Any] = json.loads(text, parse_int=float)
     return found
 
 

@@ -1,0 +1,80 @@
+"""Cells are kept one by one: a stopped run goes on, a failed cell is recorded, other settings are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from landmeta.bench.cells import Cell, run_cells, stored_cells
+from landmeta.errors import BenchError, Interrupted
+
+CELLS = [Cell("maml", norm, "here", 0) for norm in ("in", "tbn", "none")]
+
+
+class Counted:
+    """Work that fails for one norm and stops the run at another."""
+
+    def __init__(self, fails: str = "", stops: str = "") -> None:
+        self.fails, self.stops, self.ran = fails, stops, [""][:0]
+
+    def __call__(self, cell: Cell) -> Mapping[str, Any]:
+        if cell.norm == self.stops:
+            msg = "asked to stop"
+            raise Interrupted(msg)
+        self.ran.append(cell.norm)
+        if cell.norm == self.fails:
+            msg = "no loss"
+            raise ArithmeticError(msg)
+        return {"score": 0.5, "none": float("nan")}
+
+
+def run(work: Counted, folder: Path, **settings: Any) -> list[tuple[str, str]]:
+    told: list[tuple[str, str]] = []
+    run_cells(
+        CELLS,
+        work,
+        folder,
+        settings={"steps": 3, **settings},
+        notes={"command": "landmeta bench run"},
+        told=lambda cell, state, error: told.append((cell.norm, state)),
+    )
+    return told
+
+
+def test_a_failed_cell_is_recorded_with_its_error_and_the_rest_goes_on(tmp_path: Path) -> None:
+    assert run(Counted(fails="tbn"), tmp_path) == [("in", "done"), ("tbn", "failed"), ("none", "done")]
+    stored = {cell["cell"]["norm"]: cell for cell in stored_cells(tmp_path)}
+    assert stored["tbn"]["error"].startswith("ArithmeticError: no loss")
+    assert stored["in"]["result"] == {"score": 0.5, "none": None}
+    assert stored["in"]["command"] == "landmeta bench run"
+
+
+def test_the_next_run_keeps_what_is_done_and_tries_again_what_failed(tmp_path: Path) -> None:
+    run(Counted(fails="tbn"), tmp_path)
+    again = Counted()
+    assert run(again, tmp_path) == [("in", "kept"), ("tbn", "done"), ("none", "kept")]
+    assert again.ran == ["tbn"]
+
+
+def test_a_run_that_is_stopped_keeps_the_cells_before(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(Counted(stops="tbn"), tmp_path)
+    assert [cell["cell"]["norm"] for cell in stored_cells(tmp_path)] == ["in"]
+    again = Counted()
+    run(again, tmp_path)
+    assert again.ran == ["tbn", "none"]
+
+
+def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
+    run(Counted(), tmp_path)
+    with pytest.raises(BenchError, match="has steps 3, this run has 4"):
+        run(Counted(), tmp_path, steps=4)
+
+
+def test_a_folder_without_results_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no results") as caught:
+        stored_cells(tmp_path)
+    assert "--out" in caught.value.hint

@@ -1,0 +1,81 @@
+"""Scores of single tasks, and their intervals over tasks and seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from landmeta.bench.metrics import METRICS, calibration_estimate, difference, estimate, task_result
+
+TRUTH = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+
+
+def logits_of(truth: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
+    right = 4.0 * np.eye(4)[truth] - 2.0
+    return (right + np.random.default_rng(seed).normal(0, noise, right.shape)).astype(np.float32)
+
+
+def test_right_answers_score_one_everywhere() -> None:
+    scores = task_result(logits_of(TRUTH, 0.0), TRUTH).scores
+    assert set(scores) == set(METRICS) - {"calibration_error"}
+    assert all(score == pytest.approx(1.0) for score in scores.values())
+
+
+def test_saying_no_to_everything_scores_three_quarters_binary_and_half_balanced() -> None:
+    scores = task_result(np.full((8, 4), -1.0, np.float32), TRUTH).scores
+    assert scores["binary_accuracy"] == 0.75
+    assert scores["binary_balanced_accuracy"] == 0.5
+    assert scores["auroc"] == 0.5
+    assert scores["accuracy"] == 0.25
+
+
+def test_f1_and_auroc_are_those_of_scikit_learn() -> None:
+    truth = np.repeat([0, 1, 2, 3], [20, 5, 4, 3])
+    logits = logits_of(truth, 3.0)
+    scores = task_result(logits, truth).scores
+    assert scores["macro_f1"] == pytest.approx(f1_score(truth, logits.argmax(1), average="macro"))
+    areas = [roc_auc_score(truth == k, logits[:, k]) for k in range(4)]
+    assert scores["auroc"] == pytest.approx(np.mean(areas))
+
+
+def test_a_query_of_one_class_has_no_roc_curve() -> None:
+    assert np.isnan(task_result(logits_of(np.zeros(5, np.int64), 1.0), np.zeros(5, np.int64)).scores["auroc"])
+
+
+def test_calibration_is_pooled_over_tasks() -> None:
+    """Logit 0 says one half: right in half of all cases, though never so within a task of one class."""
+    sure = np.full((8, 4), -30.0, np.float32)
+    assert calibration_estimate([[task_result(sure, TRUTH)]]).value == pytest.approx(0.25)
+    right = [task_result(logits_of(TRUTH, 0.0) * 30, TRUTH) for _ in range(5)]
+    assert calibration_estimate([right]).value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(200):
+        low, high = estimate([rng.normal(0.5, 0.2, 40)], resamples=400).ci95
+        inside += low <= 0.5 <= high
+    assert 0.88 <= inside / 200 <= 0.99
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    rng = np.random.default_rng(1)
+    tasks = rng.normal(0, 0.05, (3, 100))
+    alike = estimate(list(0.6 + tasks))
+    apart = estimate(list(np.array([[0.4], [0.6], [0.8]]) + tasks))
+    assert apart.ci95[1] - apart.ci95[0] > 3 * (alike.ci95[1] - alike.ci95[0])
+
+
+def test_a_difference_on_the_same_tasks_is_narrower_than_two_intervals() -> None:
+    rng = np.random.default_rng(2)
+    hard = rng.uniform(0, 1, 100)
+    found = difference([hard + 0.1], [hard + rng.normal(0, 0.01, 100)])
+    assert found.value == pytest.approx(0.1, abs=0.01)
+    assert found.ci95[1] - found.ci95[0] < 0.01
+
+
+def test_tasks_without_a_score_are_left_out() -> None:
+    assert estimate([np.array([0.5, np.nan, 0.7])]).tasks == 2
+    with pytest.raises(ValueError, match="one task"):
+        estimate([np.array([np.nan])])
