@@ -157,7 +157,8 @@ def _accuracy(report: dict[str, Any]) -> str:
 def _unlabelled(found: dict[str, Any]) -> str:
     rows = [
         (name, f"{part['n']:,}", f"{part['accuracy']:.3f}", f"{part['balanced_accuracy']:.3f}")
-        for name, part in (("apart from the labelled", found["apart"]), ("all others", found["all"]))
+        for name, part in (("at least 256 px from the labelled", found["apart"]), ("all", found["all"]))
+        if part
     ]
     title = f"Unlabelled tiles after {found['shots']} labelled ones a class, by most of their pixels"
     return title + "\n" + table(("", "tiles", "accuracy", "balanced"), rows)

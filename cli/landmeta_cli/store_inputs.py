@@ -41,17 +41,15 @@ def read_store_inputs(request: AdaptRequest, place: StoreRegion) -> Inputs:
 def score_tiles(scene: StoreScene, folder: Path) -> dict[str, Any]:
     """How the finished map in `folder` classes the unlabelled tiles: each the class of most of its pixels.
 
-    `apart` scores those that keep their distance from the labelled ones (`blocked` says how), `all` every
-    other tile of the classes, neighbours included, as METEOR counts on DFC2020 (METHODS 4.6).
+    `all` scores every other tile of the classes, neighbours of labelled ones included, as METEOR counts on
+    DFC2020 (METHODS 4.6); `apart` those that keep their distance, None where there are none.
     """
-    truth, mapped = scene.tiles["class_code"].to_numpy(np.int64), _majority(scene, folder)
-    other = np.isin(truth, scene.task.classes)
-    other[scene.task.support] = False
+    query, mapped = scene.task.query, _majority(scene, folder)[scene.task.query]
+    truth = scene.tiles["class_code"].to_numpy(np.int64)[query]
     return {
         "shots": len(scene.task.support) // len(scene.task.classes),
-        "blocked": scene.task.blocked,
-        "apart": _score(truth[scene.task.query], mapped[scene.task.query]),
-        "all": _score(truth[other], mapped[other]),
+        "apart": _score(truth[scene.apart], mapped[scene.apart]) if scene.apart.any() else None,
+        "all": _score(truth, mapped),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from affine import Affine
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float32, Int
 from odc.geo.geobox import GeoBox
 from shapely import box
 
@@ -96,18 +96,15 @@ class StoreScene:
     """The tiles of a region-season on one grid, and which of them are labelled.
 
     `tiles` are the index's rows with `row` and `col`, the pixel of each tile's upper left corner. `task`
-    names support and query by position in `tiles`.
+    names support and query by position in `tiles`; `apart` says which query tiles lie at least 256 px (or,
+    without one CRS, a patch) from every support tile.
     """
 
     imagery: Imagery
     labels: Labels
     tiles: pd.DataFrame
     task: Task
-
-    @property
-    def query(self) -> pd.DataFrame:
-        """The tiles that were not labelled and lie apart from those that were."""
-        return self.tiles.iloc[self.task.query]
+    apart: Bool[np.ndarray, "query"]
 
 
 def open_store_scene(
@@ -115,9 +112,9 @@ def open_store_scene(
 ) -> StoreScene:
     """Lay the tiles of a region-season out on their grid and draw `shots` labelled tiles of every class.
 
-    Support and query lie 256 px apart where the region has room for it; otherwise neighbours stay in the
-    query, as in METEOR's evaluation on DFC2020 (METHODS 4.6), and a warning says so. Pixels are read on
-    demand. The same seed draws the same tiles.
+    Every class with more than `shots` tiles takes part, and all its other tiles are the query, neighbours of
+    labelled ones included, as in METEOR's evaluation on DFC2020 (METHODS 4.6). Pixels are read on demand.
+    The same seed draws the same tiles.
 
     Raises:
         DataError: tiles without place on Earth, too few classes or tiles, or no optical array.
@@ -133,11 +130,11 @@ def open_store_scene(
     BandSet(spec.bands).indices(names)
     rows, cols, slots = (tiles[name].to_numpy() for name in ("row", "col", "slot"))
     source = _TileMosaic(store, place.dataset, spec.name, names, rows, cols, slots, spec.side)
-    task, warning = _task(tiles, place, shots, seed)
+    task, apart, more = _draw(tiles, place, shots, seed)
     paths = (place.store / "store.json", place.store / "index.parquet")
-    imagery = Imagery(grid, BandSet(tuple(names)), paths, (*notes, *warning), source=source)
+    imagery = Imagery(grid, BandSet(tuple(names)), paths, (*notes, *more), source=source)
     labels = _labels(tiles, task, store.legend(place.dataset), spec.side, grid)
-    return StoreScene(imagery, labels, tiles, task)
+    return StoreScene(imagery, labels, tiles, task, apart)
 
 
 def _optical(store: TileStore, dataset: str) -> ArraySpec:
@@ -210,15 +207,26 @@ def _paste(
     out[:, top:bottom, left:right] = tile[:, top - row : bottom - row, left - col : right - col]
 
 
-def _task(tiles: pd.DataFrame, place: StoreRegion, shots: int, seed: int) -> tuple[Task, tuple[str, ...]]:
+def _draw(
+    tiles: pd.DataFrame, place: StoreRegion, shots: int, seed: int
+) -> tuple[Task, Bool[np.ndarray, "query"], list[str]]:
+    """The task of the region-season, which of its query tiles lie apart, and what is worth a warning."""
     table = TileTable.from_frame(tiles)
-    try:
-        rng = np.random.default_rng(seed)
-        return region_task(table, place.region, place.season, shots=shots, rng=rng), ()
-    except DataError:
-        rng = np.random.default_rng(seed)
-        task = region_task(table, place.region, place.season, shots=shots, rng=rng, blocked=False)
-        return task, ("labelled and tested tiles are neighbours: the region has no room to keep them apart",)
+    rng = np.random.default_rng(seed)
+    task = region_task(table, place.region, place.season, shots=shots, rng=rng, blocked=False)
+    positions = np.full(len(tiles), -1)
+    positions[table.row] = np.arange(len(table.row))
+    near, places = np.zeros(len(table.row), bool), table.places()
+    for tile in positions[task.support]:
+        near |= places.near(int(tile))
+    notes = []
+    left_out = sorted(set(np.unique(table.code).tolist()) - set(task.classes))
+    if left_out:
+        names = ", ".join(table.class_name(code) for code in left_out)
+        notes.append(
+            f"{names}: no more than {shots} tiles, not mapped as classes; --shots {shots - 1} takes more in"
+        )
+    return task, ~near[positions[task.query]], notes
 
 
 def _labels(tiles: pd.DataFrame, task: Task, legend: Legend, side: int, grid: GeoBox) -> Labels:

@@ -43,7 +43,7 @@ def write_report(
     {code, name, color, area_ha, support, recall}, `holdout` and `random_forest` each {metric, value, ci95,
     block, folds, n}, `stability` a mapping of names to shares 0..1, `timing_s` of stages to seconds.
     Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `confusion` (rows are
-    labels, columns the map, in the order of `classes`), `unlabelled_tiles` {shots, blocked, apart, all}
+    labels, columns the map, in the order of `classes`), `unlabelled_tiles` {shots, apart, all}
     with n, accuracy and balanced_accuracy in each of the last two, `model_from` {region, holdout} where the
     model was adapted in another run, `paired` {diff, ci95} (ours less the
     forest), `citation`.

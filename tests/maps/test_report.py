@@ -183,7 +183,7 @@ def test_a_map_without_area_is_no_division_by_zero(report: dict[str, Any], tmp_p
 def test_unlabelled_tiles_have_a_table_where_there_are_some(report: dict[str, Any], tmp_path: Path) -> None:
     assert "Unlabelled tiles" not in written(report, tmp_path)[0]
     part = {"n": 1234, "accuracy": 0.8125, "balanced_accuracy": 0.75}
-    report["unlabelled_tiles"] = {"shots": 5, "blocked": "gap", "apart": part, "all": part}
+    report["unlabelled_tiles"] = {"shots": 5, "apart": None, "all": part}
     page, _ = written(report, tmp_path)
     assert "1,234" in page
     assert "81.2 %" in page
