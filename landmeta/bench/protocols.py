@@ -1,7 +1,7 @@
 """Adapting one class model a class and asking it, under two protocols (METHODS 2.2, 2.3, 4.6).
 
-`fair` treats every norm alike: whole support in each step, a state of its own for every class model, one
-pass of the support through the adapted model as context, then queries in mode `query`, shuffled.
+`fair` treats every norm alike: whole support in each step, a state of its own for every class model, for
+TaskNorm one pass of the support through the adapted model as context, then queries in mode `query`, shuffled.
 `meteor_compat` does as the evaluator that was released with the main paper: balanced tasks never leave mode
 `context`; in regions the steps take minibatches, all class models end with the state that the last one left,
 and queries come sorted by class.
@@ -18,7 +18,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landmeta.norms import GroupNorm, InstanceNorm, LayerNorm, Mode, NoNorm, State, norm_layers
+from landmeta.norms import (
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Mode,
+    NoNorm,
+    State,
+    TaskNormI,
+    TaskNormL,
+    norm_layers,
+)
 
 ProtocolName: TypeAlias = Literal["fair", "meteor_compat"]
 Params: TypeAlias = dict[str, Tensor]
@@ -59,7 +69,7 @@ class Recipe:
         batch: Queries of a small batch.
         minibatch: Support images a step, drawn with replacement; 0 takes the whole support.
         mode: Mode of the norms when queries are asked.
-        context: Whether the support passes the adapted model in mode `context` before its queries do.
+        context: Whether TaskNorm takes its context from the support under the adapted model.
         last_state: Whether the state goes on from class to class, and all ask with what the last one left.
     """
 
@@ -113,10 +123,14 @@ def fit_classes(
         state = state if recipe.last_state else learner.state
         for picks in _support_batches(len(positions), recipe):
             params, state = learner.step(params, state, images[picks], targets[picks], recipe.rate)
-        if recipe.context:
+        if recipe.context and _takes_context(learner.network):
             state = learner.logits(params, state, images, "context")[1]
         models.append(ClassModel(params, state))
     return [ClassModel(model.params, state) for model in models] if recipe.last_state else models
+
+
+def _takes_context(network: nn.Module) -> bool:
+    return any(isinstance(layer, TaskNormI | TaskNormL) for layer in norm_layers(network))
 
 
 def _support_batches(count: int, recipe: Recipe) -> Iterator[Tensor]:

@@ -1,0 +1,59 @@
+"""A meta-learned network as the protocols of the benchmark adapt it: one step at a time, at their rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from landmeta.bench.protocols import Params
+from landmeta.inner import Inner, InnerRule, Sgd, SparseMask, inner_step
+from landmeta.learner import Batch, BinaryLoss, Learner
+from landmeta.norms import Mode, State
+
+
+@dataclass(slots=True)
+class MetaLearned:
+    """A trained network with its inner loop (see `landmeta.bench.protocols.ClassLearner`).
+
+    The loss weighs positives by one, as the published evaluator does at test time.
+
+    Attributes:
+        network: Trained.
+        inner: Rule and adapted parameters; its steps and order do not matter here.
+        learned: What the rule learned.
+    """
+
+    network: nn.Module
+    inner: Inner
+    learned: Mapping[str, Tensor]
+    params: Params = field(init=False)
+    state: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        learner = self._learner()
+        self.params, self.state = learner.parameters(), learner.initial_state()
+
+    def _learner(self) -> Learner:
+        return Learner(self.network, BinaryLoss())
+
+    def step(
+        self, params: Params, state: State, images: Tensor, targets: Tensor, rate: float
+    ) -> tuple[Params, State]:
+        """One first-order inner step at `rate`, or at the rates that the rule learned."""
+        inner = replace(self.inner, rule=_at_rate(self.inner.rule, rate), order=1)
+        batch = Batch(images, targets)
+        return inner_step(self._learner(), inner, params, dict(self.learned), state, batch)
+
+    @torch.no_grad()
+    def logits(self, params: Params, state: State, images: Tensor, mode: Mode) -> tuple[Tensor, State]:
+        """Logits (n,) of one class model."""
+        logits, state = self._learner()(params, state, images, mode)
+        return logits[:, 0], state
+
+
+def _at_rate(rule: InnerRule, rate: float) -> InnerRule:
+    """The rule at another rate, where the rate is a setting and no initial value of what is learned."""
+    return replace(rule, rate=rate) if isinstance(rule, Sgd | SparseMask) else rule

@@ -1,0 +1,174 @@
+"""Sizes of a benchmark run, and which regions of a dataset are trained on: the same for every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from landmeta.bench.cells import Cell
+from landmeta.errors import BenchError
+
+RIVALS = ("random_forest", "logistic_regression", "random_features")
+"""Methods that are not meta-learned and stand in the same table (`landmeta.bench.tile_rivals`)."""
+
+WAYS, SHOTS, QUERIES = 4, 2, 2
+"""Of a balanced task, as in the main paper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A size of run; every norm and algorithm has the same.
+
+    Attributes:
+        name: `smoke`, `small` or `paper`.
+        widths: Channels of the four blocks; the published ones if empty.
+        bands: Inputs of the network; all bands of the dataset if empty or if it lacks one.
+        steps: Outer steps of meta-training, with `tasks` tasks each; the last network is judged.
+        rate: Rate of Adam.
+        inner_steps: Inner steps in training, at `inner_rate`.
+        validations: Points of the training curve, on `validation_tasks` tasks.
+        test_steps: Inner steps under the protocol `fair`, at `test_rate`.
+        compat_steps: Inner steps in regions under `meteor_compat`.
+        test_tasks: Balanced tasks.
+        region_shots: Support tiles a class in whole regions.
+        region_draws: Supports drawn in each region-season.
+        region_queries: Most queries of a region; more are thinned at random, in the classes' own shares.
+        seeds: Trainings of each method.
+    """
+
+    name: str
+    widths: tuple[int, ...] = ()
+    bands: tuple[str, ...] = ()
+    steps: int
+    tasks: int = 4
+    rate: float
+    inner_steps: int = 1
+    inner_rate: float = 0.1
+    validations: int = 10
+    validation_tasks: int = 50
+    test_steps: int
+    test_rate: float = 0.1
+    compat_steps: int = 60
+    test_tasks: int
+    region_shots: int = 5
+    region_draws: int = 1
+    region_queries: int
+    seeds: int
+
+
+PRESETS: Mapping[str, Preset] = {
+    "smoke": Preset(
+        name="smoke",
+        widths=(4, 8, 8, 16),
+        bands=("B02", "B03", "B04", "B08"),
+        steps=10,
+        rate=2e-3,
+        validations=2,
+        validation_tasks=4,
+        test_steps=3,
+        compat_steps=3,
+        test_tasks=6,
+        region_shots=2,
+        region_queries=24,
+        seeds=1,
+    ),
+    "small": Preset(
+        name="small",
+        widths=(16, 32, 64, 64),
+        steps=1000,
+        rate=1e-3,
+        test_steps=10,
+        test_tasks=200,
+        region_draws=3,
+        region_queries=200,
+        seeds=3,
+    ),
+    "paper": Preset(
+        name="paper",
+        steps=20_000,
+        rate=1e-4,
+        validations=20,
+        validation_tasks=100,
+        test_steps=60,
+        test_tasks=1000,
+        region_draws=3,
+        region_queries=2000,
+        seeds=3,
+    ),
+}
+"""`smoke` shows that all parts work and nothing else."""
+
+_SPLITS: Mapping[str, Mapping[str, Any]] = {
+    "sen12ms": {"split": "region"},
+    "sen12ms_rgb": {
+        "split": "list",
+        "train": ["122", "123", "134", "135"],
+        "validation": ["141"],
+        "test": ["91", "103", "110", "130"],
+    },
+}
+"""Regions of the datasets whose split is published or fixed; 141 of the training regions gives the curve."""
+
+
+def preset(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        BenchError: No preset has this name.
+    """
+    if name not in PRESETS:
+        msg = f"no preset is named {name!r}"
+        raise BenchError(msg, f"--preset is one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def regions_split(dataset: str, regions: Sequence[str]) -> dict[str, Any]:
+    """Which regions are trained on, validated on and tested on, as `[data]` of a training run has it.
+
+    The published or fixed split where there is one; else a fifth of the regions for validation and a
+    quarter for test, at least one each, drawn once for all runs.
+
+    Raises:
+        BenchError: Fewer than three regions, and no split is fixed.
+    """
+    if dataset in _SPLITS:
+        return dict(_SPLITS[dataset])
+    names = sorted(set(regions))
+    if len(names) < 3:
+        msg = f"dataset {dataset} has {len(names)} regions, expected three to train, validate and test on"
+        raise BenchError(msg, "ingest more regions")
+    order = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
+    test, validation = max(1, len(names) // 4), max(1, len(names) // 5)
+    return {
+        "split": "list",
+        "test": sorted(order[:test]),
+        "validation": sorted(order[test : test + validation]),
+        "train": sorted(order[test + validation :]),
+    }
+
+
+def training_tables(
+    cell: Cell, size: Preset, data: Mapping[str, Any], out: str
+) -> dict[str, dict[str, Any] | Any]:
+    """The settings of the meta-training of a cell, as `landmeta train` reads them from TOML.
+
+    Args:
+        cell: Method, norm and seed.
+        size: Size of the run.
+        data: `[data]`: store, dataset, bands and split.
+        out: Folder of the training run.
+    """
+    return {
+        "out": out,
+        "seed": cell.seed,
+        "save_every": max(1, size.steps // 20),
+        "data": dict(data),
+        "tasks": {"ways": WAYS, "shots": SHOTS, "queries": QUERIES},
+        "network": {"name": "resnet12", "widths": list(size.widths), "norm": cell.norm},
+        "inner": {"algorithm": cell.method, "steps": size.inner_steps, "rate": size.inner_rate},
+        "outer": {"steps": size.steps, "tasks": size.tasks, "rate": size.rate},
+        "validation": {"every": size.steps // size.validations, "tasks": size.validation_tasks},
+    }

@@ -1,0 +1,70 @@
+"""The test tasks of a benchmark: drawn from the regions held out, the same for every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from landmeta.bench.presets import QUERIES, SHOTS, WAYS
+from landmeta.errors import DataError
+from landmeta.tasks import FixedTasks, Task, TaskSampler, region_task
+from landmeta.tile_table import TileTable
+
+_SEED = 5_000_011
+"""Of all test tasks; trainings have small seeds."""
+
+NATURAL = (
+    "Whole regions: every tile of a region-season held out that is neither support nor within 256 px (or the "
+    "patch) of it is a query, so classes occur in the archive's own shares; where there are more than the "
+    "preset's limit, as many are drawn at random."
+)
+"""How imbalance comes about, in words."""
+
+
+def balanced_tasks(table: TileTable, count: int) -> list[Task]:
+    """Balanced 4-way 2-shot tasks of the regions in the table.
+
+    Raises:
+        DataError: No region-season has enough classes with enough tiles.
+    """
+    sampler = TaskSampler(table, ways=WAYS, shots=SHOTS, queries=QUERIES, seed=_SEED)
+    return [sampler.task(number) for number in range(count)]
+
+
+def region_tasks(table: TileTable, *, shots: int, draws: int, limit: int) -> list[Task]:
+    """Tasks of every region-season as a whole; those with too few classes or tiles are left out.
+
+    Raises:
+        DataError: None is left.
+    """
+    tasks: list[Task] = []
+    faults: list[DataError] = []
+    for number, (region, season) in enumerate(table.region_seasons()):
+        for draw in range(draws):
+            rng = np.random.default_rng((_SEED, number, draw))
+            try:
+                task = region_task(table, region, season, shots=shots, rng=rng)
+            except DataError as fault:
+                faults.append(fault)
+                continue
+            tasks.append(_thinned(task, limit, rng))
+    if not tasks:
+        raise faults[0] if faults else DataError("no region is held out", "ingest the test regions")
+    return tasks
+
+
+def _thinned(task: Task, limit: int, rng: np.random.Generator) -> Task:
+    """The task with at most `limit` queries, in random order by class; one a class at least."""
+    if len(task.query) <= limit:
+        return task
+    first = [int(rng.choice(np.flatnonzero(task.query_codes == code))) for code in task.classes]
+    others = rng.permutation(np.setdiff1d(np.arange(len(task.query)), first))
+    keep = np.sort(np.concatenate([first, others[: max(0, limit - len(first))]]))
+    return replace(task, query=task.query[keep], query_codes=task.query_codes[keep])
+
+
+def tasks_in(tasks: FixedTasks, regions: Sequence[str]) -> list[Task]:
+    """The tasks that lie in these regions."""
+    return [task for task in tasks.tasks if task.region in regions]
