@@ -46,12 +46,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
-    before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), chosen.seed, chosen.processes)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     )
+    before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder), chosen.seed, chosen.processes)
     result = {
         "command": f"python benchmarks/store_speed.py --out {chosen.out} --seed {chosen.seed}",
         "commit": commit.stdout.strip(),

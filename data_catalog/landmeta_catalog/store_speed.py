@@ -341,15 +341,16 @@ def _rows(slots: npt.NDArray[np.int64], total: int, rng: np.random.Generator) ->
     code = rng.integers(1, 11, len(slots))
     at = rng.uniform(-60, 60, (2, len(slots)))
     names = zip(region, season, patch, quadrant, strict=True)
+    class_names, digits = DFC2020.names, rng.bytes(16 * len(slots)).hex()
     return pd.DataFrame(
         {
             "id": [f"{_DATASET}/{r}/{s}/{p}/{q}" for r, s, p, q in names],
             "dataset": _DATASET, "region": region, "season": season, "patch": patch, "quadrant": quadrant,
-            "block": patch, "class_code": code, "class_name": [DFC2020.names[c - 1] for c in code],
+            "block": patch, "class_code": code, "class_name": [class_names[c - 1] for c in code],
             "class_fractions": list(rng.dirichlet(np.ones(10), len(slots)).astype(np.float32)),
             "valid_fraction": 1.0, "crs": "EPSG:32632", "x": at[0] * 1e5, "y": at[1] * 1e5, "pixel": 10.0,
             "side": _SIDE, "geometry": shapely.box(at[0], at[1], at[0] + 0.01, at[1] + 0.01),
-            "checksum": [rng.bytes(16).hex() for _ in slots],
+            "checksum": [digits[i : i + 32] for i in range(0, len(digits), 32)],
             "slot": slots,
         }
     )  # fmt: skip
