@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+import shapely.affinity
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -92,8 +93,21 @@ def _ring(bounds: Bounds) -> BaseGeometry:
 
 
 def degrees_extent(grid: GeoBox) -> Bounds:
-    """West, south, east, north of a grid in degrees."""
-    return _bounds(transform_geometry(outline(grid), _crs_of(grid), DEGREES))
+    """West, south, east, north of a grid in degrees; one of them passes 180 where the grid crosses it."""
+    return _bounds(_outline_degrees(grid))
+
+
+def _outline_degrees(grid: GeoBox, margin: float = 0.0) -> BaseGeometry:
+    """Outline of a grid in degrees, without a jump at the 180th meridian."""
+    ring = transform_geometry(outline(grid, margin), _crs_of(grid), DEGREES)
+    first = float(shapely.get_coordinates(ring)[0, 0])
+
+    def unwrap(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        turned = first + (points[:, 0] - first + 180) % 360 - 180
+        return np.stack([turned, points[:, 1]], axis=1)
+
+    unwrapped: BaseGeometry = shapely.transform(ring, unwrap)
+    return unwrapped
 
 
 def _crs_of(grid: GeoBox) -> CRS:
@@ -162,8 +176,10 @@ def _meet(grid: GeoBox, shape: BaseGeometry, crs: CRS) -> BaseGeometry:
     home, frame = _crs_of(grid), shapely.box(*grid.boundingbox.bbox)
     if crs == home:
         return shape & frame
-    near = transform_geometry(outline(grid, _MARGIN), home, DEGREES)
-    cut = shapely.make_valid(transform_geometry(shape, crs, DEGREES)) & near
+    near = _outline_degrees(grid, _MARGIN)
+    there = shapely.make_valid(transform_geometry(shape, crs, DEGREES))
+    turns = [shapely.affinity.translate(there, xoff=turn) & near for turn in (-360, 0, 360)]
+    cut = shapely.union_all(turns)
     if cut.is_empty:
         return cut
     west, south, east, north = near.bounds

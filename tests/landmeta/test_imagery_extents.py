@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
 
 from landmeta._imagery.extents import transform_geometry
 from landmeta.errors import RegionError
-from landmeta.raster import Imagery, open_imagery
+from landmeta.raster import Imagery, imagery_of_array, open_imagery
 
 from .conftest import NORTH, UTM, WEST, imagery_error, reflectances, write_raster
 
@@ -125,3 +126,19 @@ def test_a_region_that_only_touches_the_imagery_misses_it(wide: Imagery) -> None
 def test_bounds_without_area_are_refused(wide: Imagery, bounds: tuple[float, float, float, float]) -> None:
     with pytest.raises(RegionError, match="no area"):
         wide.clip(bounds)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "cols"),
+    [((178.5, -17.5, 179.5, -17.2), (0, 60)), ((-179.9, -18.0, -179.5, -17.5), (110, 200))],
+)
+def test_regions_on_both_sides_of_the_180th_meridian_are_found(
+    bounds: tuple[float, float, float, float], cols: tuple[int, int]
+) -> None:
+    """UTM zone 1 begins at 180 degrees; this grid of 200 km reaches a degree over it to the west."""
+    grid = GeoBox((200, 200), Affine(1000, 0, 70_000, 0, -1000, 8_100_000), "EPSG:32701")
+    imagery = imagery_of_array(np.zeros((1, 200, 200), np.float32), ("B02",), grid)
+    found = imagery.clip(bounds)
+    assert cols[0] <= found.origin[1] < found.origin[1] + found.shape[1] <= cols[1]
+    with pytest.raises(RegionError, match="misses the imagery"):
+        imagery.clip((0.0, -18.0, 1.0, -17.0))
