@@ -28,7 +28,10 @@ _DIGITS = 4
 class Contender(Protocol):
     """What learns a task from its support: a meta-learned network, or a rival."""
 
-    depends_on_batch: bool
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether answers depend on the other queries of a batch."""
+        ...
 
     def learn(
         self, images: Float32[np.ndarray, "support band y x"], positions: Int[np.ndarray, "support"]

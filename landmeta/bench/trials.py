@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -65,6 +65,6 @@ def _thinned(task: Task, limit: int, rng: np.random.Generator) -> Task:
     return replace(task, query=task.query[keep], query_codes=task.query_codes[keep])
 
 
-def tasks_in(tasks: FixedTasks, regions: Sequence[str]) -> list[Task]:
+def tasks_in(tasks: FixedTasks, regions: Collection[str]) -> list[Task]:
     """The tasks that lie in these regions."""
     return [task for task in tasks.tasks if task.region in regions]
