@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,6 +75,106 @@ def speed(
     with progress_bars() as progress:
         found = speed_run(repeats=repeats, threads=threads, progress=progress)
     emit(json.dumps(plain(found), indent=2) if as_json else speed_table(found))
+
+
+@app.command("list", epilog="Example: landmeta bench list")
+def list_suites(
+    *,
+    runnable: Annotated[bool, typer.Option("--runnable", help="Only what can be run.")] = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """List every table and figure of the five papers, and whether it can be run."""
+    del debug
+    from landmeta.bench.registry import papers, suites
+
+    shown = [entry for entry in suites() if entry.runnable or not runnable]
+    if as_json:
+        emit(
+            _json_rows([{"suite": s.name, "title": s.title, "kind": s.kind, "state": s.state} for s in shown])
+        )
+        return
+    titles = {paper.name: f"{paper.title} ({paper.venue})" for paper in papers()}
+    blocks = []
+    for name, title in titles.items():
+        rows = [f"  {s.name:<15} {s.title}: {s.state}" for s in shown if s.name.startswith(name)]
+        blocks += ["\n".join([title, *rows])] if rows else []
+    emit("\n".join(blocks))
+
+
+@app.command("run", epilog="Example: landmeta bench run 000/table1a --preset smoke")
+def run_bench(
+    suite: Annotated[str, typer.Argument(help="Suite, see landmeta bench list.", show_default=False)],
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Tile store. Default: a simulated one, for smoke only.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="smoke, small or paper.")] = "smoke",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results. Default: bench/SUITE-PRESET.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset of the store. Default: sen12ms, or the first.", metavar="<str>"),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Trainings of each method. Default: the preset's.", min=1)
+    ] = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows of this algorithm, norm or rival; repeat for several.", metavar="<str>"),
+    ] = None,
+    tasks: Annotated[
+        Path | None, typer.Option(help="CSV of published tasks to be scored on too.", show_default=False)
+    ] = None,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Run a table of a paper, cell by cell; the same command goes on where a run stopped."""
+    del debug
+    from landmeta_cli.bench_suite import SuiteRequest, run_suite, write_report
+
+    folder = out or Path("bench") / f"{suite.replace('/', '-')}-{preset}"
+    request = SuiteRequest(
+        suite=suite,
+        preset=preset,
+        data=data,
+        out=folder,
+        dataset=dataset,
+        seeds=seeds,
+        methods=tuple(row or ()),
+        published=tasks,
+        command=shlex.join(("landmeta", *sys.argv[1:])),
+    )
+    with progress_bars() as progress:
+        cells = run_suite(request, told=_tell_cell, progress=progress)
+    page = write_report(folder)
+    failed = [cell for cell in cells if cell["state"] == "failed"]
+    if failed:
+        say("warning", f"{len(failed)} of {len(cells)} cells failed; the same command tries them again")
+    found = {"report": str(page), "cells": len(cells), "failed": len(failed)}
+    emit(json.dumps(found) if as_json else f"{len(cells) - len(failed)} cells done. Report: {page}")
+
+
+@app.command(epilog="Example: landmeta bench report bench/000-table1a-smoke")
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of landmeta bench run.", show_default=False)],
+    *,
+    debug: _Debug = False,
+) -> None:
+    """Render the results of a finished or half-finished run: report.md and report.html."""
+    del debug
+    from landmeta_cli.bench_suite import write_report
+
+    emit(f"Report: {write_report(folder)}")
+
+
+def _tell_cell(cell: Any, state: str, error: str) -> None:
+    """One line a cell that was run, on stderr."""
+    if state == "failed":
+        say("warning", f"{cell.name} failed: {error}")
+    elif state == "done":
+        say("note", f"{cell.name} done")
 
 
 def speed_table(found: Mapping[str, Any]) -> str:
