@@ -1,0 +1,77 @@
+"""`landmeta bench list`, `run` and `report`: what can be run is run, goes on, and is rendered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Said
+
+Landmeta = Callable[..., Said]
+
+
+def test_the_list_names_every_suite_with_its_state(landmeta: Landmeta) -> None:
+    said = landmeta("bench", "list", "--json")
+    rows = json.loads(said.out)
+    assert len(rows) == 46
+    assert {row["suite"] for row in rows if row["state"] == "runnable"} == {"000/table1a", "000/table1b"}
+    shown = landmeta("bench", "list", "--runnable").out
+    assert shown.count("runnable") == 2
+    assert "002/" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "000/table9"), "did you mean 000/table1"),
+        (("run", "002/table1"), "not built: needs segmentation"),
+        (("run", "000/table1a", "--preset", "large"), "--preset is one of smoke, small, paper"),
+        (("run", "000/table1a", "--preset", "paper"), "--data STORE"),
+        (("run", "000/table1a", "--row", "bgn"), "rows are"),
+        (("report", "nowhere"), "holds no results"),
+    ],
+)
+def test_what_cannot_be_run_or_rendered_is_one_error_line(
+    arguments: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    landmeta: Landmeta,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = landmeta("bench", *arguments)
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert (said.code, said.out, len(errors)) == (2, "", 1)
+    assert words in said.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["000/table1a", "000/table1b"])
+def test_the_smoke_preset_runs_a_table_on_simulated_tiles_and_goes_on_where_it_stopped(
+    suite: str, tmp_path: Path, landmeta: Landmeta
+) -> None:
+    out = tmp_path / "bench"
+    said = landmeta("bench", "run", suite, "--preset", "smoke", "--out", out, "--json")
+    assert said.code == 0, said.err
+    done = json.loads(said.out)
+    cells = {path.name: path.read_bytes() for path in (out / "cells").iterdir()}
+    assert done["failed"] == 0
+    assert done["cells"] == len(cells) == {"000/table1a": 9, "000/table1b": 7}[suite]
+    (out / "cells" / "maml-in-sen12ms-0.json").unlink()
+    (out / "report.html").unlink()
+    assert landmeta("bench", "run", suite, "--preset", "smoke", "--out", out).code == 0
+    again = {path.name: path.read_bytes() for path in (out / "cells").iterdir()}
+    first, second = (json.loads(found["maml-in-sen12ms-0.json"]) for found in (cells, again))
+    assert second["result"]["protocols"] == first["result"]["protocols"]
+    assert {k: v for k, v in again.items() if "maml-in-" not in k} == {
+        k: v for k, v in cells.items() if "maml-in-" not in k
+    }
+    report = (out / "report.md").read_text(encoding="utf-8")
+    assert "no figure in it says anything about a method" in report
+    other = landmeta("bench", "run", suite, "--data", out / "store", "--preset", "small", "--out", out)
+    assert other.code == 2
+    assert "choose another --out" in other.err
