@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -117,7 +118,11 @@ class InnerConfig:
         rate: Their rate; where rates are learned, what they start from.
         adapt_affine: Whether gain and offset of the norms are adapted; by default as METEOR does.
         pos_weight: Weight of the positive class in the loss while training, `ways` by default; 1 at test.
-        options: What else the algorithm takes, by name.
+        protocol: Whence a query's moments come in networks with TaskNorm or batch norm: `fair` from the
+            support, `meteor` from the query itself.
+        options: What else the algorithm takes, by name: `order`; `per` of meta_sgd; `draw`, `shift` of
+            sparse_maml; `straight` of sparse_relu_maml; `minibatch`, `optimizer`, `last_step_only` of
+            reptile.
         engine: `loop`, `vmap`, `checkpoint` or `hvp`: the same gradient at another price.
         chunk: Tasks at a time of the engine `vmap`; all if 0.
     """
@@ -127,6 +132,7 @@ class InnerConfig:
     rate: _Positive = 0.1
     adapt_affine: bool | None = None
     pos_weight: _Positive | None = None
+    protocol: Literal["fair", "meteor"] = "fair"
     options: Mapping[str, Any] = Field(default_factory=dict)
     engine: Literal["loop", "vmap", "checkpoint", "hvp"] = "loop"
     chunk: _Number = 0
@@ -196,14 +202,12 @@ class DeviceConfig:
         precision: `float32`, `tf32` (matrix products and convolutions in TF32, CUDA only) or `bf16` (the same
             in bfloat16, all else in float32).
         channels_last: Keep images and weights channel by channel for each pixel in memory.
-        compile: Compile the network with torch.compile; first-order algorithms of the engine `loop` only.
         threads: CPU threads of each process; torch's choice if 0.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     channels_last: bool = False
-    compile: bool = False
     threads: _Number = 0
 
 
@@ -327,6 +331,7 @@ def _tables() -> list[str]:
 def _contradictions(config: TrainConfig) -> Iterator[str]:
     """What is wrong with keys that are each right by themselves."""
     data, outer, validation = config.data, config.outer, config.validation
+    yield from _algorithm_faults(config.inner)
     if unknown := [name for name in data.bands if canonical(name) is None]:
         yield f"data.bands names {', '.join(unknown)}, expected bands such as B02, B8A, VV"
     if data.split == "region" and (data.train or data.validation or data.test):
@@ -347,6 +352,23 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
         yield f'inner.chunk belongs to engine = "vmap", found {config.inner.engine!r}'
     if config.inner.pos_weight and config.tasks.target == "all-classes":
         yield 'inner.pos_weight belongs to tasks.target = "one-vs-all"'
+
+
+def _algorithm_faults(inner: InnerConfig) -> Iterator[str]:
+    """An unknown algorithm, or an option that it does not take."""
+    from landmeta.algorithms import ALGORITHMS
+
+    if inner.algorithm not in ALGORITHMS:
+        near = difflib.get_close_matches(inner.algorithm, ALGORITHMS, 1, 0.4)
+        told = f"; nearest is {near[0]}" if near else ""
+        yield f"inner.algorithm is {inner.algorithm!r}, expected one of {', '.join(ALGORITHMS)}{told}"
+        return
+    algorithm = ALGORITHMS[inner.algorithm]
+    known = ["minibatch", "optimizer", "last_step_only"] if algorithm.displacement else ["order"]
+    known += [name for name in inspect.signature(algorithm.rule).parameters if name != "rate"]
+    for name in inner.options:
+        if name not in known:
+            yield f"inner.options.{name} is no option of {inner.algorithm}; options are {', '.join(known)}"
 
 
 def _shared(data: DataConfig) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from landmeta.errors import ConfigError
-from landmeta.train_config import parse_config, read_config
+from landmeta.train_config import TrainConfig, _keys, parse_config, read_config
 
 LEAST = {"out": "runs/x", "data": {"store": "store"}}
 
@@ -58,7 +58,7 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
 
 def test_a_key_in_the_wrong_table_is_told_where_it_belongs():
     assert "that key belongs to outer" in faults_of(inner={"learned_rate": 0.1})
-    assert "keys there are out, data, seed" in faults_of(optimizer={})
+    assert "keys there are out, data, seed" in faults_of(zzz={})
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,24 @@ def test_a_file_that_is_no_toml_is_refused_in_one_line(tmp_path, content):
     with pytest.raises(ConfigError, match=r"c\.toml: cannot be read as TOML") as caught:
         read_config(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_guide_explains_every_key_under_its_table(root):
+    guide = (root / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
+    for key in _keys(TrainConfig):
+        table, _, name = key.rpartition(".")
+        heading = {"": "### Top", "data.simulate": "### `[data]`"}.get(table, f"### `[{table}]`")
+        section = guide.split(heading, 1)[1].split("\n### ", 1)[0]
+        if f"### `[{key}]`" not in guide:
+            assert f"`{name}`" in section, key
+
+
+@pytest.mark.parametrize("name", ["train-narrow", "train-sen12ms"])
+def test_the_examples_are_valid(root, name):
+    assert read_config(root / "examples" / f"{name}.toml").out.name == name
+
+
+def test_an_option_that_the_algorithm_does_not_take_is_told():
+    told = faults_of(inner={"algorithm": "sparse_maml", "options": {"shif": 1, "draw": "kaiming"}})
+    assert told == "inner.options.shif is no option of sparse_maml; options are order, draw, shift"
+    assert "nearest is fomaml" in faults_of(inner={"algorithm": "fo_maml"})
