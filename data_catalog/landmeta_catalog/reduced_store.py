@@ -1,0 +1,68 @@
+"""A tile store with smaller tiles of the same ground: means of whole pixels, for cheap benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landmeta.errors import DataError
+from landmeta_catalog.store import TileStore
+from landmeta_catalog.store_writer import create_dataset, finish_dataset, shards_done, write_shard
+from landmeta_catalog.tiles import INDEX_COLUMNS, SHARD_TILES, ArraySpec
+
+Progress = Callable[[str, int, int], None]
+
+
+def reduce_store(store: Path, dataset: str, out: Path, side: int, *, progress: Progress) -> None:
+    """Write the tiles of a dataset to `out` with `side` pixels a side; what is there already is kept.
+
+    Each pixel is the mean of those it covers, without data where one of them is. Tiles keep their region,
+    class, patch and corner, while their pixels are larger, and so are distances counted in pixels. Label
+    rasters and footprints are left out.
+
+    Raises:
+        DataError: no such store or dataset, or tiles whose side is no multiple of `side`.
+        OutputError: the folder cannot be written.
+    """
+    with TileStore.open(store) as source:
+        specs = [spec for spec in source.arrays(dataset) if spec.name != "labels"]
+        if uneven := [spec for spec in specs if spec.side % side]:
+            msg = f"tiles of {dataset} have {uneven[0].side} px, which is no multiple of {side}"
+            raise DataError(msg, "choose a side that divides it")
+        columns = [name for name in INDEX_COLUMNS if name != "geometry"]
+        index = source.index(dataset=dataset, columns=columns)
+        index = index.sort_values("slot").astype({"class_name": str})
+        smaller = tuple(replace(spec, side=side) for spec in specs)
+        legend, tiles = source.legend(dataset), int(index["slot"].max()) + 1
+        create_dataset(out, dataset, smaller, legend, tiles, settings={"reduced_to": side})
+        done, shard_of = shards_done(out, dataset), index["slot"].to_numpy(np.int64) // SHARD_TILES
+        shards = np.unique(shard_of).tolist()
+        for number, shard in enumerate(shards, 1):
+            if shard not in done:
+                rows = index[shard_of == shard].drop(columns=["id", "dataset", "checksum"])
+                factor = specs[0].side // side
+                rows = rows.assign(side=side, pixel=rows["pixel"] * factor)
+                slots = rows["slot"].to_numpy(np.int64)
+                arrays = {
+                    spec.name: _reduced(source.read(dataset, spec.name, slots), spec, side) for spec in specs
+                }
+                write_shard(out, dataset, shard, arrays, rows.reset_index(drop=True))
+            progress("smaller tiles", number, len(shards))
+    finish_dataset(out, dataset, index.iloc[:0])
+
+
+def _reduced(stored: npt.NDArray[Any], spec: ArraySpec, side: int) -> npt.NDArray[Any]:
+    """Means of (tile, band, y, x) over squares, rounded to the stored type."""
+    factor = spec.side // side
+    tiles, bands = stored.shape[:2]
+    squares = stored.reshape(tiles, bands, side, factor, side, factor)
+    means = squares.mean(axis=(3, 5), dtype=np.float64)
+    reduced: npt.NDArray[Any] = np.rint(means).astype(stored.dtype)
+    if spec.nodata is not None:
+        reduced[(squares == spec.nodata).any(axis=(3, 5))] = spec.nodata
+    return reduced
