@@ -25,7 +25,7 @@ PUBLISHED_REGIONS = "dfc2020"
 """Dataset whose regions are the main paper's imbalanced column, where the store has it."""
 
 _SIMULATED = {"regions": 8, "patches": 16, "seed": 0}
-_FREE = ("seeds",)
+_FREE = ("seeds", "threads")
 """Fields of a preset that do not change the figures of a cell."""
 
 
@@ -129,6 +129,7 @@ class _Bench:
         store = _ensure_store(request, progress)
         dataset, split, bands = _dataset(store, request.dataset, size)
         size = replace(size, bands=bands)
+        store = _at_side(store, dataset, size.side, request.out, progress)
         data = TrainingData.open(_config(store, dataset, split, size).data)
         held = data.parts["holdout"]
         balanced = Trial(data.tiles, balanced_tasks(held, size.test_tasks), QUERIES)
@@ -250,6 +251,20 @@ def _ensure_store(request: SuiteRequest, progress: Progress) -> Path:
     made = DataConfig(store=request.out / "store", simulate=SimulateConfig(**_SIMULATED))
     ensure_store(made, progress)
     return made.store
+
+
+def _at_side(store: Path, dataset: str, side: int, out: Path, progress: Progress) -> Path:
+    """The store itself, or one in the output folder whose tiles are averaged down to `side` pixels."""
+    from landmeta_catalog.reduced_store import reduce_store
+    from landmeta_catalog.store import TileStore
+
+    with TileStore.open(store) as held:
+        regions = (PUBLISHED_REGIONS,) if dataset == "sen12ms" and PUBLISHED_REGIONS in held.datasets else ()
+        larger = {name for name in (dataset, *regions) if held.arrays(name)[0].side > side > 0}
+    smaller = out / f"store-{side}px"
+    for name in sorted(larger):
+        reduce_store(store, name, smaller, side, progress=progress)
+    return smaller if larger else store
 
 
 def _dataset(store: Path, name: str | None, size: Preset) -> tuple[str, dict[str, Any], tuple[str, ...]]:

@@ -25,6 +25,7 @@ class Preset:
     Attributes:
         name: `smoke`, `small` or `paper`.
         widths: Channels of the four blocks; the published ones if empty.
+        side: Pixels of a tile's side; larger tiles are averaged down. As they are if 0.
         bands: Inputs of the network; all bands of the dataset if empty or if it lacks one.
         steps: Outer steps of meta-training, with `tasks` tasks each; the last network is judged.
         rate: Rate of Adam.
@@ -37,10 +38,12 @@ class Preset:
         region_draws: Supports drawn in each region-season.
         region_queries: Most queries of a region; more are thinned at random, in the classes' own shares.
         seeds: Trainings of each method.
+        threads: CPU threads; torch's choice if 0. A tiny network is no faster with more than one.
     """
 
     name: str
     widths: tuple[int, ...] = ()
+    side: int = 0
     bands: tuple[str, ...] = ()
     steps: int
     tasks: int = 4
@@ -57,6 +60,7 @@ class Preset:
     region_draws: int = 1
     region_queries: int
     seeds: int
+    threads: int = 0
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -74,10 +78,12 @@ PRESETS: Mapping[str, Preset] = {
         region_shots=2,
         region_queries=20,
         seeds=1,
+        threads=1,
     ),
     "small": Preset(
         name="small",
         widths=(16, 32, 64, 64),
+        side=64,
         steps=1000,
         rate=1e-3,
         test_steps=10,
@@ -171,4 +177,5 @@ def training_tables(
         "inner": {"algorithm": cell.method, "steps": size.inner_steps, "rate": size.inner_rate},
         "outer": {"steps": size.steps, "tasks": size.tasks, "rate": size.rate},
         "validation": {"every": size.steps // size.validations, "tasks": size.validation_tasks},
+        "device": {"threads": size.threads},
     }
