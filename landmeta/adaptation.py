@@ -13,35 +13,35 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from landmeta.checkpoints import load_start
-from landmeta.ensemble import Ensemble, fill_nodata
+from landmeta.ensemble import Ensemble
 from landmeta.errors import CheckpointError
 from landmeta.features import Standardization
 from landmeta.heads import Heads
 from landmeta.labels import Labels
 from landmeta.networks import ResNet12
-from landmeta.norms import FrozenMoments, Moments, PooledMoments
 from landmeta.published import PublishedEnsemble, adapt_published
 from landmeta.raster import Imagery
 from landmeta.sampling import (
     SUPPORT_LIMIT,
-    Window,
+    Region,
+    RegionFeatures,
     group_tiles,
+    in_order,
     label_windows,
     region_sample,
-    sample_features,
     thin,
 )
 from landmeta.splits import group_folds
 from landmeta.start import Start, balanced_cross_entropy
-from landmeta.tuning import TUNED_BLOCKS, tune_blocks
+from landmeta.tuning import OUT, TUNED_BLOCKS, Tail, tail_of, tune
 
 EFFORTS = ("quick", "standard", "full", "paper")
 Progress = Callable[[str, int, int], None]
-Refit = Callable[[Int[np.ndarray, " sample"], int], Tensor]
+Refit = Callable[[Bool[np.ndarray, " sample"]], Tensor]
 _TEMPERATURES = np.geomspace(0.2, 5.0, 25)
 
 
@@ -54,8 +54,8 @@ class Adapted:
         features: Standardized feature vectors of the samples used, (sample, feature).
         samples: Indices into the labels' arrays of the samples used.
         start: The meta-learned start.
-        refit: Adapts the network anew without one fold of the samples and gives the standardized features or
-            the logits of all samples; None at `quick`, where the network is not adapted.
+        refit: Adapts the network anew without some samples and gives the logits of those, (held, class);
+            None at `quick`, where the network is not adapted.
         timing_s: Seconds of each step.
         warnings: One line each.
     """
@@ -113,53 +113,10 @@ def adapt_region(
     ensemble, standardized = _finish(start, region, features, target, labels, imagery)
     adapted = _calibrated(Adapted(ensemble, standardized, samples, start, None, timing), labels)
     if effort in TUNED_BLOCKS:
-        return _tuned(adapted, region, features, labels, imagery, effort, tell)
+        return _tuned(adapted, tail_of(region, features, effort), labels, imagery, effort, seed, tell)
     if effort == "paper":
         return adapt_as_published(adapted, imagery, labels, seed=seed, tell=tell)
     return adapted
-
-
-@dataclass(frozen=True)
-class Region:
-    """A network and the windows of one region; `moments` are measured on the unlabelled blocks."""
-
-    network: ResNet12
-    fill: Tensor
-    blocks: Float[Tensor, "n band y x"]
-    windows: list[Window]
-
-    def measure(self) -> tuple[Moments, Float[Tensor, "n feature"]]:
-        """Moments of all norm layers over the blocks, and feature vectors of a sample of their pixels."""
-        pooled = PooledMoments()
-        with torch.inference_mode():
-            images = fill_nodata(self.blocks, self.fill)
-            depths = self.network.features(images, pooled)
-            side = torch.arange(images.shape[2] * images.shape[3])[:: max(1, images.shape[2] // 16)]
-            rows, cols = side // images.shape[3], side % images.shape[3]
-            valid = self.blocks.isfinite().all(dim=1)
-            vectors = [
-                sample_features(images[i : i + 1], [d[i : i + 1] for d in depths], rows, cols)
-                for i in range(len(images))
-            ]
-            keep = torch.cat([valid[i, rows, cols] for i in range(len(images))])
-        return pooled.measured, torch.cat(vectors)[keep]
-
-    def features(self, tell: Progress = _silent) -> tuple[Moments, Tensor, Tensor]:
-        """Moments, the unlabelled sample's vectors, and the vectors of the labelled pixels."""
-        moments, sample = self.measure()
-        normalize, labelled = FrozenMoments(moments), []
-        order = torch.cat([w.order for w in self.windows])
-        with torch.inference_mode():
-            for i, window in enumerate(self.windows):
-                tell("features", i, len(self.windows))
-                image = fill_nodata(window.image[None], self.fill)
-                depths = self.network.features(image, normalize)
-                labelled.append(sample_features(image, depths, window.rows, window.cols))
-        vectors = torch.cat(labelled)
-        return moments, sample, vectors[torch.argsort(order)]
-
-
-Features = tuple[Moments, Tensor, Tensor]
 
 
 def _network_for(start: Start, imagery: Imagery) -> ResNet12:
@@ -177,42 +134,33 @@ def _targets(labels: Labels, samples: Int[np.ndarray, " sample"]) -> Tensor:
 
 
 def _tuned(
-    adapted: Adapted,
-    region: Region,
-    features: Features,
-    labels: Labels,
-    imagery: Imagery,
-    effort: str,
-    tell: Progress,
+    adapted: Adapted, tail: Tail, labels: Labels, imagery: Imagery, effort: str, seed: int, tell: Progress
 ) -> Adapted:
-    """Tune the last blocks on all folds; `refit` repeats it without one of them, for the hold-out."""
+    """Tune the last blocks on all folds; `refit` repeats it without some samples, for the hold-out."""
     begun, start = time.perf_counter(), adapted.start
-    target = _targets(labels, adapted.samples)
-    bands = len(imagery.bands.names)
+    target, classes = _targets(labels, adapted.samples), len(labels.legend)
+    codes, groups = labels.codes[adapted.samples], labels.groups[adapted.samples]
 
-    def tune(folds: Int[np.ndarray, " sample"], exclude: int | None) -> tuple[Region, Features]:
-        network = tune_blocks(
-            start, region.network, features, region.windows, region.fill, target, folds, effort, tell, exclude
-        )
-        again = replace(region, network=network)
-        return again, again.features(tell)
+    def tuned(folds: Int[np.ndarray, " sample"]) -> tuple[Region, RegionFeatures]:
+        network = tune(start, tail, target, folds, effort, np.random.default_rng(seed), tell)
+        return replace(tail.region, network=network), tail.renewed(network)
 
-    def refit(folds: Int[np.ndarray, " sample"], exclude: int) -> Tensor:
-        standardized = _standardized(start, tune(folds, exclude)[1], bands)
-        held = torch.from_numpy(np.asarray(folds) == exclude)
-        classes = len(labels.legend)
-        return start.fit_heads(standardized[~held], target[~held], classes)(standardized)
+    def refit(held: Bool[np.ndarray, " sample"]) -> Tensor:
+        folds = np.full(len(held), OUT)
+        folds[~held] = group_folds(codes[~held], groups[~held])
+        points = _standardized(start, tuned(folds)[1], len(imagery.bands.names))
+        train, test = torch.from_numpy(~held), torch.from_numpy(held)
+        return start.fit_heads(points[train], target[train], classes)(points[test])
 
-    folds = group_folds(labels.codes[adapted.samples], labels.groups[adapted.samples])
-    tuned, after = tune(folds, None)
-    ensemble, standardized = _finish(start, tuned, after, target, labels, imagery)
+    region, features = tuned(group_folds(codes, groups))
+    ensemble, standardized = _finish(start, region, features, target, labels, imagery)
     timing = {**adapted.timing_s, "tuning": time.perf_counter() - begun}
     found = replace(adapted, ensemble=ensemble, features=standardized, refit=refit, timing_s=timing)
     return _rescaled(found, adapted.temperature)
 
 
-def _standardized(start: Start, features: Features, bands: int) -> Tensor:
-    return start.standardization(features[1], bands)(features[2])
+def _standardized(start: Start, features: RegionFeatures, bands: int) -> Tensor:
+    return start.standardization(features.sample, bands)(features.labelled)
 
 
 def held_out_logits(
@@ -228,15 +176,16 @@ def held_out_logits(
 
 
 def _finish(
-    start: Start, region: Region, features: Features, target: Tensor, labels: Labels, imagery: Imagery
+    start: Start, region: Region, features: RegionFeatures, target: Tensor, labels: Labels, imagery: Imagery
 ) -> tuple[Ensemble, Tensor]:
-    moments, sample, vectors = features
-    scaled: Standardization = start.standardization(sample, len(imagery.bands.names))
-    standardized = scaled(vectors)
+    scaled: Standardization = start.standardization(features.sample, len(imagery.bands.names))
+    standardized = scaled(features.labelled)
     heads = start.fit_heads(standardized, target, len(labels.legend))
     weight = heads.weight * scaled.gain  # fold the standardization into the heads: they take raw features
     raw = Heads(weight, heads.bias - weight @ scaled.mean)
-    return Ensemble(region.network, moments, raw, region.fill, labels.legend, imagery.bands), standardized
+    return Ensemble(
+        region.network, features.moments, raw, region.fill, labels.legend, imagery.bands
+    ), standardized
 
 
 def _calibrated(adapted: Adapted, labels: Labels) -> Adapted:
@@ -260,7 +209,11 @@ def _rescaled(adapted: Adapted, temperature: float) -> Adapted:
 
 
 def cross_validate(
-    adapted: Adapted, labels: Labels, folds: Int[np.ndarray, " sample"]
+    adapted: Adapted,
+    labels: Labels,
+    folds: Int[np.ndarray, " sample"],
+    *,
+    progress: Progress | None = None,
 ) -> Int[np.ndarray, " sample"]:
     """Class codes of the samples, each predicted by a model fitted without its fold; -1 where fold is -1.
 
@@ -272,8 +225,11 @@ def cross_validate(
         logits, _ = held_out_logits(adapted.start, adapted.features, target, folds)
     else:
         logits = torch.zeros(len(target), len(labels.legend))
-        for k in fold[fold >= 0].unique().tolist():
-            logits[fold == k] = adapted.refit(np.asarray(folds), k)[fold == k]
+        left_out = fold[fold >= 0].unique().tolist()
+        for done, k in enumerate(left_out):
+            if progress is not None:
+                progress("hold out", done, len(left_out))
+            logits[fold == k] = adapted.refit((fold == k).numpy())
     codes = np.array(labels.legend.codes)[logits.argmax(dim=1).numpy()]
     return np.where(np.asarray(folds) >= 0, codes, -1)
 
@@ -291,19 +247,14 @@ def adapt_as_published(
     found = adapt_published(network, tiles, target, fill, labels.legend, imagery.bands, seed=seed, tell=tell)
     rows, cols = labels.rows[adapted.samples], labels.cols[adapted.samples]
 
-    def refit(folds: Int[np.ndarray, " sample"], exclude: int) -> Tensor:
-        held = np.unique(labels.groups[adapted.samples][np.asarray(folds) == exclude])
-        keep = torch.from_numpy(~np.isin(groups, held))
+    def refit(held: Bool[np.ndarray, " sample"]) -> Tensor:
+        keep = torch.from_numpy(~np.isin(groups, labels.groups[adapted.samples[held]]))
         fresh = _network_for(adapted.start, imagery)
         model = adapt_published(
-            fresh, tiles[keep], target[keep], fill, labels.legend, imagery.bands, seed=seed
+            fresh, tiles[keep], target[keep], fill, labels.legend, imagery.bands, seed=seed, tell=tell
         )
-        parts = [
-            (w.order, model.logits(w.image, None)[:, w.rows, w.cols].T)
-            for w in label_windows(imagery, rows, cols)
-        ]
-        order = torch.cat([o for o, _ in parts])
-        return torch.cat([v for _, v in parts])[torch.argsort(order)]
+        windows = label_windows(imagery, rows[held], cols[held], model.context)
+        return in_order([model.logits(w.image, None)[:, w.rows, w.cols].T for w in windows], windows)
 
     timing = {**adapted.timing_s, "published": time.perf_counter() - begun}
     note = "effort paper: confidence is not calibrated, one-vs-all logits are no probabilities"

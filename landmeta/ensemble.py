@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landmeta.bands import BandSet
-from landmeta.features import feature_maps, group_sizes
+from landmeta.features import FoldedNetwork, fill_nodata, fold, group_sizes, spectral_logits
 from landmeta.heads import Heads
 from landmeta.legend import Legend
 from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, upsample
-from landmeta.norms import FrozenMoments, Moments
+from landmeta.norms import Moments
 
 
 @dataclass(frozen=True)
@@ -46,30 +46,22 @@ class Ensemble:
         """Number of class models."""
         return len(self.legend)
 
-    def prepare(self, blocks: object = None) -> Moments:
-        """State for `logits`: the moments frozen when the region was adapted, whatever the blocks."""
+    def prepare(self, blocks: object = None) -> FoldedNetwork:
+        """State for `logits`: the network with the region's moments folded in, whatever the blocks."""
         del blocks
-        return self.moments
+        return fold(self.network, self.moments)
 
     @torch.inference_mode()
-    def logits(self, window: Float[Tensor, "band y x"], state: Moments) -> Float[Tensor, "class y x"]:
+    def logits(self, window: Float[Tensor, "band y x"], state: FoldedNetwork) -> Float[Tensor, "class y x"]:
         """Logits of every pixel of a window of reflectance; NaN counts as nodata and is filled.
 
         The sides must be multiples of `align`; the outer `context` pixels see the window's border.
         """
-        maps = feature_maps(self.network, fill_nodata(window[None], self.fill), FrozenMoments(state))
+        image = fill_nodata(window[None], self.fill)
         sizes = group_sizes(window.shape[0], self.network.widths)
-        spectral = sum(sizes[:3])
-        total = self.heads.bias[:, None, None].expand(-1, *window.shape[1:]).clone()
-        parts = self.heads.weight.split([spectral, *sizes[3:]], dim=1)
-        for values, weight, stride in zip(maps, parts, (1, *STRIDES), strict=True):
-            # Projecting before upsampling keeps the full-resolution arrays at `classes` channels.
+        parts = self.heads.weight.split([sum(sizes[:3]), *sizes[3:]], dim=1)
+        total = spectral_logits(image, parts[0]) + self.heads.bias[:, None, None]
+        # Projecting before upsampling keeps the full-resolution arrays at `classes` channels.
+        for values, weight, stride in zip(state.features(image), parts[1:], STRIDES, strict=True):
             total += upsample(F.conv2d(values, weight[:, :, None, None]), stride)[0]
         return total
-
-
-def fill_nodata(
-    images: Float[Tensor, "n band y x"], fill: Float[Tensor, " band"]
-) -> Float[Tensor, "n band y x"]:
-    """Put `fill` in place of NaN, so that nodata carries no contrast of its own."""
-    return torch.where(images.isnan(), fill[:, None, None], images)

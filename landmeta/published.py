@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from landmeta.bands import BandSet
-from landmeta.ensemble import fill_nodata
+from landmeta.features import fill_nodata
 from landmeta.legend import Legend
 from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, upsample
 

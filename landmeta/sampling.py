@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +10,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landmeta.features import spectral_maps
+from landmeta.features import fill_nodata, fold, spectral_maps
 from landmeta.labels import Labels
-from landmeta.networks import ALIGN, CONTEXT, STRIDES
+from landmeta.networks import ALIGN, STRIDES, ResNet12
+from landmeta.norms import Moments, PooledMoments
 from landmeta.raster import Imagery
 
 SUPPORT_LIMIT = 400
 """Labelled pixels a class beyond which the heads no longer improve; more are thinned evenly over groups."""
 
-_CORE = 128  # pixels of a label window without its halo
-_BLOCK, _BLOCKS = 128, 24  # unlabelled windows from which moments and feature scales are measured
+_CORE = 128  # most pixels of a label window's side without its halo
+# A third of the map's halo (networks.CONTEXT): what lies further away moves a feature very little, and 48
+# pixels around a tile of 128 would triple the work.
+_HALO = 16
+_BLOCK, _BLOCKS = 128, 12  # unlabelled windows from which moments and feature scales are measured
+_SAMPLE = 4096  # pixels of them whose features are standardized
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +46,41 @@ def lead(imagery: Imagery) -> tuple[int, int]:
 
 
 def label_windows(
-    imagery: Imagery, rows: Int[np.ndarray, " sample"], cols: Int[np.ndarray, " sample"]
+    imagery: Imagery, rows: Int[np.ndarray, " sample"], cols: Int[np.ndarray, " sample"], halo: int = _HALO
 ) -> list[Window]:
-    """Read each aligned window that holds labelled pixels, with `CONTEXT` pixels of halo."""
+    """Read what surrounds labelled pixels, at least `halo` (a multiple of `ALIGN`) pixels on every side.
+
+    Pixels that share a block of an aligned grid share a window.
+    """
     top, left = lead(imagery)
-    block_row, block_col = (rows + top) // _CORE, (cols + left) // _CORE
+    v, u = rows + top, cols + left  # on the file's own grid
+    blocks, block_of = np.unique(np.stack([v // _CORE, u // _CORE]), axis=1, return_inverse=True)
     windows = []
-    for r, c in sorted(set(zip(block_row.tolist(), block_col.tolist(), strict=True))):
-        order = np.flatnonzero((block_row == r) & (block_col == c))
-        row, col = r * _CORE - top - CONTEXT, c * _CORE - left - CONTEXT
-        side = _CORE + 2 * CONTEXT
-        image = torch.from_numpy(imagery.read(row, col, side, side))
-        inside = [torch.from_numpy(v) for v in (rows[order] - row, cols[order] - col, order)]
+    for i in range(blocks.shape[1]):
+        order = np.flatnonzero(block_of.ravel() == i)
+        row, height = _aligned(v[order], halo)
+        col, width = _aligned(u[order], halo)
+        row, col = row - top, col - left
+        image = torch.from_numpy(imagery.read(row, col, height, width))
+        inside = [torch.from_numpy(a) for a in (rows[order] - row, cols[order] - col, order)]
         windows.append(Window(image, inside[0], inside[1], inside[2]))
     return windows
 
 
+def _aligned(at: Int[np.ndarray, " sample"], halo: int) -> tuple[int, int]:
+    """Start and length of the aligned span around positions along one axis."""
+    start = int(at.min()) // ALIGN * ALIGN - halo
+    end = -(-(int(at.max()) + 1) // ALIGN) * ALIGN + halo
+    return start, end - start
+
+
 def region_sample(
     imagery: Imagery, rng: np.random.Generator, labels: Labels | None = None
-) -> tuple[Float[Tensor, " band"], Float[Tensor, "n band y x"]]:
-    """Mean reflectance of the region (to fill nodata) and unlabelled blocks spread over it.
+) -> tuple[Float[Tensor, " band"], list[Window]]:
+    """Mean reflectance of the region (to fill nodata) and unlabelled windows with pixels, spread over it.
 
-    Blocks are drawn without regard to labels: moments of class-balanced support would misstate an
-    imbalanced region. Only where none drawn is half full of data are they those around labelled pixels.
+    They are drawn without regard to labels: moments of class-balanced support would misstate an imbalanced
+    region. Only where none drawn is half full of data are they those around labelled pixels.
     """
     corners = _corners(imagery.shape)
     chosen = [corners[i] for i in sorted(rng.permutation(len(corners))[: 4 * _BLOCKS])]
@@ -80,7 +97,76 @@ def region_sample(
         blocks = [imagery.read(row, col, height, width) for row, col in around[:_BLOCKS]]
     stack = np.stack(blocks)
     fill = np.nan_to_num(np.nanmean(np.where(np.isfinite(stack), stack, np.nan), axis=(0, 2, 3)))
-    return torch.from_numpy(fill.astype(np.float32)), torch.from_numpy(stack)
+    return torch.from_numpy(fill.astype(np.float32)), _probed(torch.from_numpy(stack))
+
+
+def _probed(blocks: Float[Tensor, "n band y x"]) -> list[Window]:
+    """The blocks as windows, with pixels that have data on a regular pattern."""
+    height, width = blocks.shape[2:]
+    step = height * width * len(blocks) // _SAMPLE | 1  # odd: an even one meets a few columns only
+    index, windows, count = torch.arange(0, height * width, step), [], 0
+    for block in blocks:
+        valid = index[block.isfinite().all(dim=0).flatten()[index]]
+        order = torch.arange(count, count + len(valid))
+        windows.append(Window(block, valid // width, valid % width, order))
+        count += len(valid)
+    return windows
+
+
+@dataclass(frozen=True, slots=True)
+class RegionFeatures:
+    """What the heads are fitted on.
+
+    Attributes:
+        moments: Moments of all norm layers, measured on the unlabelled blocks.
+        sample: Feature vectors of unlabelled pixels, (n, feature).
+        labelled: Feature vectors of the labelled pixels, (sample, feature).
+    """
+
+    moments: Moments
+    sample: Tensor
+    labelled: Tensor
+
+
+@dataclass(frozen=True)
+class Region:
+    """A network and what it sees of a region: unlabelled windows of one size, and label windows."""
+
+    network: ResNet12
+    fill: Float[Tensor, " band"]
+    blocks: list[Window]
+    windows: list[Window]
+
+    def features(self, tell: Callable[[str, int, int], None] | None = None) -> RegionFeatures:
+        """Measure the moments on the blocks, then compute the feature vectors of sample and labels."""
+        with torch.inference_mode():
+            moments, sample = self._measure()
+            folded, labelled = fold(self.network, moments), []
+            for i, window in enumerate(self.windows):
+                if tell is not None:
+                    tell("features", i, len(self.windows))
+                image = self.image(window)
+                labelled.append(sample_features(image, folded.features(image), window.rows, window.cols))
+        return RegionFeatures(moments, sample, in_order(labelled, self.windows) if labelled else sample[:0])
+
+    def _measure(self) -> tuple[Moments, Float[Tensor, "n feature"]]:
+        pooled, images = PooledMoments(), torch.cat([self.image(b) for b in self.blocks])
+        images = images.contiguous(memory_format=torch.channels_last)  # a CPU convolves these faster
+        depths = self.network.features(images, pooled)
+        vectors = [
+            sample_features(images[i : i + 1], [d[i : i + 1] for d in depths], block.rows, block.cols)
+            for i, block in enumerate(self.blocks)
+        ]
+        return pooled.measured, torch.cat(vectors)
+
+    def image(self, window: Window) -> Float[Tensor, "1 band y x"]:
+        """A window without nodata, as a batch of one."""
+        return fill_nodata(window.image[None], self.fill)
+
+
+def in_order(parts: Sequence[Tensor], windows: Sequence[Window]) -> Tensor:
+    """Rows computed window by window, in the order of the samples."""
+    return torch.cat(list(parts))[torch.argsort(torch.cat([w.order for w in windows]))]
 
 
 def group_tiles(
@@ -130,12 +216,23 @@ def thin_groups(
     return np.sort(np.concatenate(kept))
 
 
-def sample_maps(
-    maps: Sequence[Tensor], rows: Int[Tensor, " sample"], cols: Int[Tensor, " sample"]
+def sample_features(
+    image: Float[Tensor, "1 band y x"],
+    depths: Sequence[Tensor],
+    rows: Int[Tensor, " sample"],
+    cols: Int[Tensor, " sample"],
 ) -> Float[Tensor, "sample feature"]:
     """Feature vectors at pixels of one window, equal to `dense_features` there, without the dense array."""
-    groups = [maps[0][0, :, rows, cols].T]
-    for values, stride in zip(maps[1:], STRIDES, strict=True):
+    spectral = spectral_maps(image[:, :, rows, cols][..., None])[0, :, :, 0].T
+    return torch.cat([spectral, sample_depths(depths, rows, cols)], dim=1)
+
+
+def sample_depths(
+    depths: Sequence[Tensor], rows: Int[Tensor, " sample"], cols: Int[Tensor, " sample"], first: int = 0
+) -> Float[Tensor, "sample feature"]:
+    """The part of `sample_features` that comes from block outputs, those from block `first` on."""
+    groups = []
+    for values, stride in zip(depths, STRIDES[first:], strict=True):
         # Block 4's padded pool centres cell j at pixel 8 j - 0.5, the others at s j + (s - 1) / 2.
         shift = 0.0 if stride == STRIDES[-1] else 0.5
         v, u = ((at + 0.5) / stride - shift for at in (rows, cols))
@@ -143,24 +240,13 @@ def sample_maps(
     return torch.cat(groups, dim=1)
 
 
-def sample_features(
-    image: Float[Tensor, "1 band y x"],
-    depths: Sequence[Tensor],
-    rows: Int[Tensor, " sample"],
-    cols: Int[Tensor, " sample"],
-) -> Float[Tensor, "sample feature"]:
-    """`sample_maps` with the spectral group computed at the asked pixels alone, not over the window."""
-    spectral = spectral_maps(image[:, :, rows, cols][..., None])[0, :, :, 0].T
-    nothing = image.new_zeros(1, 0, *image.shape[2:])
-    return torch.cat([spectral, sample_maps([nothing, *depths], rows, cols)], dim=1)
-
-
 def _bilinear(values: Float[Tensor, "channel v u"], v: Tensor, u: Tensor) -> Float[Tensor, "sample channel"]:
     height, width = values.shape[1:]
     v, u = v.clamp(0, height - 1), u.clamp(0, width - 1)
     top, left = v.floor().long().clamp(max=max(height - 2, 0)), u.floor().long().clamp(max=max(width - 2, 0))
     low, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
-    a, b = v - top, u - left
-    upper = values[:, top, left] * (1 - b) + values[:, top, right] * b
-    lower = values[:, low, left] * (1 - b) + values[:, low, right] * b
-    return (upper * (1 - a) + lower * a).T
+    a, b = (v - top)[:, None], (u - left)[:, None]
+    cells = values.permute(1, 2, 0)
+    upper = torch.lerp(cells[top, left], cells[top, right], b)
+    lower = torch.lerp(cells[low, left], cells[low, right], b)
+    return torch.lerp(upper, lower, a)

@@ -9,13 +9,23 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from landmeta.bands import SENTINEL2
-from landmeta.features import Standardization, dense_features, group_sizes, spectral_maps, standardize
+from landmeta.features import (
+    Standardization,
+    dense_features,
+    fold,
+    group_sizes,
+    mean_and_deviation,
+    spectral_maps,
+    standardize,
+)
 from landmeta.heads import Heads, class_balanced_weights, fit_ridge
 from landmeta.networks import ResNet12
-from landmeta.norms import Normalize, own_moments
+from landmeta.norms import Moments, Normalize, own_moments
 
 GROUPS = 7
 """Feature groups: reflectances, logarithms, contrasts, four depths."""
+
+_SPECTRAL = 3  # of these
 
 
 class Start(nn.Module):
@@ -42,6 +52,16 @@ class Start(nn.Module):
     def standardization(self, sample: Float[Tensor, "n feature"], bands: int) -> Standardization:
         """Standardize features by an unlabelled sample of the region and the learned group scales."""
         return standardize(sample, group_sizes(bands, self.network.widths), self.log_scale.exp())
+
+    def tile_standardization(self, sample: Float[Tensor, "n feature"], bands: int) -> Standardization:
+        """`standardization` for `tile_features`: each of their groups has the scale of its maps."""
+        sizes, scale = group_sizes(bands, self.network.widths), self.log_scale.exp()
+        depths = sizes[_SPECTRAL:]
+        return standardize(
+            sample,
+            (*sizes, *sizes, *depths, *depths),
+            torch.cat([scale, scale, scale[_SPECTRAL:], scale[_SPECTRAL:]]),
+        )
 
     def ridge(self, target: Int[Tensor, " n"]) -> Tensor:
         """Ridge penalty for a support set: falls with the samples of its smallest class."""
@@ -75,6 +95,21 @@ def pixel_features(
     # Contrasts only of the bands that are there, never of the zeros that `spread` puts in.
     depths = start.network.features(spread(images, names), normalize)
     return dense_features([spectral_maps(images), *depths])
+
+
+def tile_features(
+    network: ResNet12, tiles: Float[Tensor, "n band y x"], moments: Moments
+) -> Float[Tensor, "n feature"]:
+    """Feature vectors of whole tiles: means, then standard deviations, of the maps over each tile.
+
+    The depths come twice: normalized by the moments of the tile itself, which tell its pattern, and by those
+    of all tiles, in `moments`, which tell how it differs from the others.
+    """
+    own = [spectral_maps(tiles), *network.features(tiles)]
+    maps = [*own, *fold(network, moments).features(tiles)]
+    mean, deviation = zip(*(mean_and_deviation(m) for m in maps), strict=True)
+    few = len(own)
+    return torch.cat([*mean[:few], *deviation[:few], *mean[few:], *deviation[few:]], dim=1)
 
 
 def balanced_cross_entropy(logits: Float[Tensor, "n class"], target: Int[Tensor, " n"]) -> Float[Tensor, ""]:

@@ -11,14 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landmeta.adaptation import Region
 from landmeta.bench.acceptance import Classifiers
 from landmeta.checkpoints import load_start
+from landmeta.norms import PooledMoments
 from landmeta.raster import imagery_of_array
-from landmeta.sampling import SUPPORT_LIMIT, label_windows, region_sample, thin_groups
-from landmeta.start import Start, pixel_features
+from landmeta.sampling import SUPPORT_LIMIT, Region, label_windows, region_sample, thin_groups
+from landmeta.start import Start, tile_features
 
 _TILES_AT_ONCE = 32
+_MOMENT_PIXELS = 24 * 128**2  # of the tiles from which moments are measured
 _KEEP_ALL = 256 * 256  # pixels of a scene whose vectors are kept for all support draws: 150 MB
 
 
@@ -65,8 +66,8 @@ class PreparedScene:
         region = Region(
             self.region.network, self.region.fill, self.region.blocks, label_windows(imagery, rows, cols)
         )
-        _, sample, vectors = region.features()
-        return self.start.standardization(sample, len(self.names))(vectors)
+        features = region.features()
+        return self.start.standardization(features.sample, len(self.names))(features.labelled)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class PixelHeads:
 
 @dataclass(frozen=True)
 class TileHeads:
-    """Tile classifier: heads on the mean feature vector of each tile, moments of each tile its own."""
+    """Tile classifier: heads on the feature vector of each tile (`start.tile_features`)."""
 
     start: Start
 
@@ -96,19 +97,26 @@ class TileHeads:
         band_names: tuple[str, ...],
         seed: int,
     ) -> Int[np.ndarray, " query"]:
-        """Fit the heads on the support tiles and classify the query tiles."""
-        del seed  # the fit is in closed form
-        vectors = torch.cat([self._pooled(images, band_names) for images in (support, query)])
-        scaled = self.start.standardization(vectors, len(band_names))(vectors)
+        """Fit the heads on the support tiles and classify the query tiles.
+
+        Moments and scales are measured on all of them, without labels.
+        """
+        tiles = np.concatenate([support, query]).astype(np.float32, copy=False)
+        vectors = self._vectors(torch.from_numpy(tiles), band_names, np.random.default_rng(seed))
+        scaled = self.start.tile_standardization(vectors, len(band_names))(vectors)
         values, target = np.unique(codes, return_inverse=True)
         heads = self.start.fit_heads(scaled[: len(support)], torch.from_numpy(target), len(values))
         chosen: Int[np.ndarray, " query"] = values[heads(scaled[len(support) :]).argmax(dim=1).numpy()]
         return chosen
 
-    def _pooled(self, images: Float[np.ndarray, "n band y x"], names: tuple[str, ...]) -> Tensor:
-        with torch.inference_mode():
-            parts = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).split(_TILES_AT_ONCE)
-            return torch.cat([pixel_features(self.start, p, names).mean(dim=(2, 3)) for p in parts])
+    @torch.inference_mode()
+    def _vectors(
+        self, tiles: Float[Tensor, "n band y x"], names: tuple[str, ...], rng: np.random.Generator
+    ) -> Tensor:
+        network, pooled = self.start.for_bands(names), PooledMoments()
+        few = max(1, min(len(tiles), _MOMENT_PIXELS // tiles[0, 0].numel()))
+        network.features(tiles[torch.from_numpy(rng.permutation(len(tiles))[:few])], pooled)
+        return torch.cat([tile_features(network, t, pooled.measured) for t in tiles.split(_TILES_AT_ONCE)])
 
 
 def our_classifiers(checkpoint: Path | None = None) -> Classifiers:

