@@ -110,6 +110,7 @@ class _Bench:
     request: SuiteRequest
     size: Preset
     store: Path
+    gap: int
     dataset: str
     split: Mapping[str, Any]
     data: TrainingData
@@ -129,18 +130,33 @@ class _Bench:
         store = _ensure_store(request, progress)
         dataset, split, bands = _dataset(store, request.dataset, size)
         size = replace(size, bands=bands)
-        store = _at_side(store, dataset, size.side, request.out, progress)
-        data = TrainingData.open(_config(store, dataset, split, size).data)
+        store, gap = _at_side(store, dataset, size.side, request.out, progress)
+        data = TrainingData.open(_config(store, gap, dataset, split, size).data)
         held = data.parts["holdout"]
-        balanced = Trial(data.tiles, balanced_tasks(held, size.test_tasks), QUERIES)
+        balanced = Trial(data.tiles, balanced_tasks(held, size.test_tasks, gap=gap), QUERIES)
         regions_of, table, tiles = _region_tiles(data, dataset, store)
         drawn = region_tasks(
-            table, shots=size.region_shots, draws=size.region_draws, limit=size.region_queries
+            table,
+            shots=size.region_shots,
+            draws=size.region_draws,
+            limit=size.region_queries,
+            gap=gap,
         )
         published = _published(request, data, dataset)
         regions = Trial(tiles, drawn, 16)
         return cls(
-            request, size, store, dataset, split, data, balanced, regions, regions_of, published, progress
+            request,
+            size,
+            store,
+            gap,
+            dataset,
+            split,
+            data,
+            balanced,
+            regions,
+            regions_of,
+            published,
+            progress,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -180,7 +196,7 @@ class _Bench:
         from landmeta_cli.train_folder import LOG
         from landmeta_cli.train_workflow import train_run
 
-        config = _config(self.store, self.dataset, self.split, self.size, cell, self.request.out)
+        config = _config(self.store, self.gap, self.dataset, self.split, self.size, cell, self.request.out)
         done = train_run(config, progress=self.progress)
         learner = _learner(done.folder, config)
         size = self.size
@@ -253,18 +269,20 @@ def _ensure_store(request: SuiteRequest, progress: Progress) -> Path:
     return made.store
 
 
-def _at_side(store: Path, dataset: str, side: int, out: Path, progress: Progress) -> Path:
-    """The store itself, or one in the output folder whose tiles are averaged down to `side` pixels."""
+def _at_side(store: Path, dataset: str, side: int, out: Path, progress: Progress) -> tuple[Path, int]:
+    """The store, or one in `out` with tiles averaged down to `side` pixels; and the gap in its pixels."""
+    from landmeta.splits import GAP
     from landmeta_catalog.reduced_store import reduce_store
     from landmeta_catalog.store import TileStore
 
     with TileStore.open(store) as held:
         regions = (PUBLISHED_REGIONS,) if dataset == "sen12ms" and PUBLISHED_REGIONS in held.datasets else ()
-        larger = {name for name in (dataset, *regions) if held.arrays(name)[0].side > side > 0}
+        sides = {name: held.arrays(name)[0].side for name in (dataset, *regions)}
+    larger = [name for name in sides if sides[name] > side > 0]
     smaller = out / f"store-{side}px"
-    for name in sorted(larger):
+    for name in larger:
         reduce_store(store, name, smaller, side, progress=progress)
-    return smaller if larger else store
+    return (smaller, GAP * side // sides[dataset]) if larger else (store, GAP)
 
 
 def _dataset(store: Path, name: str | None, size: Preset) -> tuple[str, dict[str, Any], tuple[str, ...]]:
@@ -282,6 +300,7 @@ def _dataset(store: Path, name: str | None, size: Preset) -> tuple[str, dict[str
 
 def _config(
     store: Path,
+    gap: int,
     dataset: str,
     split: Mapping[str, Any],
     size: Preset,
@@ -297,7 +316,7 @@ def _config(
     data = {
         "store": str(store), "dataset": dataset, "bands": list(size.bands), "workers": 0, **split,
     }  # fmt: skip
-    return parse_config(training_tables(cell, size, data, str(out / "train" / cell.name)))
+    return parse_config(training_tables(cell, size, data, str(out / "train" / cell.name), gap=gap))
 
 
 def _region_tiles(data: TrainingData, dataset: str, store: Path) -> tuple[str, Any, Any]:

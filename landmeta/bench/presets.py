@@ -10,6 +10,7 @@ import numpy as np
 
 from landmeta.bench.cells import Cell
 from landmeta.errors import BenchError
+from landmeta.splits import GAP
 
 RIVALS = ("random_forest", "logistic_regression", "random_features")
 """Methods that are not meta-learned and stand in the same table (`landmeta.bench.tile_rivals`)."""
@@ -67,6 +68,7 @@ PRESETS: Mapping[str, Preset] = {
     "smoke": Preset(
         name="smoke",
         widths=(4, 8, 8, 16),
+        side=64,
         bands=("B02", "B03", "B04", "B08"),
         steps=4,
         rate=2e-3,
@@ -157,7 +159,7 @@ def regions_split(dataset: str, regions: Sequence[str]) -> dict[str, Any]:
 
 
 def training_tables(
-    cell: Cell, size: Preset, data: Mapping[str, Any], out: str
+    cell: Cell, size: Preset, data: Mapping[str, Any], out: str, *, gap: int = GAP
 ) -> dict[str, dict[str, Any] | Any]:
     """The settings of the meta-training of a cell, as `landmeta train` reads them from TOML.
 
@@ -166,13 +168,14 @@ def training_tables(
         size: Size of the run.
         data: `[data]`: store, dataset, bands and split.
         out: Folder of the training run.
+        gap: Pixels between support and query, fewer where pixels were averaged.
     """
     return {
         "out": out,
         "seed": cell.seed,
         "save_every": max(1, size.steps // 20),
         "data": dict(data),
-        "tasks": {"ways": WAYS, "shots": SHOTS, "queries": QUERIES},
+        "tasks": {"ways": WAYS, "shots": SHOTS, "queries": QUERIES, "gap": gap},
         "network": {"name": "resnet12", "widths": list(size.widths), "norm": cell.norm},
         "inner": {"algorithm": cell.method, "steps": size.inner_steps, "rate": size.inner_rate},
         "outer": {"steps": size.steps, "tasks": size.tasks, "rate": size.rate},

@@ -9,6 +9,7 @@ import numpy as np
 
 from landmeta.bench.presets import QUERIES, SHOTS, WAYS
 from landmeta.errors import DataError
+from landmeta.splits import GAP
 from landmeta.tasks import FixedTasks, Task, TaskSampler, region_task
 from landmeta.tile_table import TileTable
 
@@ -23,17 +24,17 @@ NATURAL = (
 """How imbalance comes about, in words."""
 
 
-def balanced_tasks(table: TileTable, count: int) -> list[Task]:
+def balanced_tasks(table: TileTable, count: int, *, gap: int = GAP) -> list[Task]:
     """Balanced 4-way 2-shot tasks of the regions in the table.
 
     Raises:
         DataError: No region-season has enough classes with enough tiles.
     """
-    sampler = TaskSampler(table, ways=WAYS, shots=SHOTS, queries=QUERIES, seed=_SEED)
+    sampler = TaskSampler(table, ways=WAYS, shots=SHOTS, queries=QUERIES, seed=_SEED, gap=gap)
     return [sampler.task(number) for number in range(count)]
 
 
-def region_tasks(table: TileTable, *, shots: int, draws: int, limit: int) -> list[Task]:
+def region_tasks(table: TileTable, *, shots: int, draws: int, limit: int, gap: int = GAP) -> list[Task]:
     """Tasks of every region-season as a whole; those with too few classes or tiles are left out.
 
     Raises:
@@ -45,7 +46,7 @@ def region_tasks(table: TileTable, *, shots: int, draws: int, limit: int) -> lis
         for draw in range(draws):
             rng = np.random.default_rng((_SEED, number, draw))
             try:
-                task = region_task(table, region, season, shots=shots, rng=rng)
+                task = region_task(table, region, season, shots=shots, rng=rng, gap=gap)
             except DataError as fault:
                 faults.append(fault)
                 continue
