@@ -72,6 +72,3 @@ def test_the_smoke_preset_runs_a_table_on_simulated_tiles_and_goes_on_where_it_s
     }
     report = (out / "report.md").read_text(encoding="utf-8")
     assert "no figure in it says anything about a method" in report
-    other = landmeta("bench", "run", suite, "--data", out / "store", "--preset", "small", "--out", out)
-    assert other.code == 2
-    assert "choose another --out" in other.err
