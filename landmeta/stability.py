@@ -10,12 +10,12 @@ from jaxtyping import Int
 from landmeta.prediction import BlockWindow, MappingModel, map_window, plan_blocks, read_window
 from landmeta.raster import Imagery
 
-_SIDE = 192  # pixels of a sampled block: large enough for many cells of stride 8, small enough to be quick
+_SIDE = 128  # pixels of a sampled block: 256 cells of stride 8
 _SHIFTS = (1, 63)  # of the raster's origin, pixels, smallest and largest
 
 
 def stability(
-    model: MappingModel, imagery: Imagery, *, blocks: int = 8, seed: int = 0
+    model: MappingModel, imagery: Imagery, *, blocks: int = 4, seed: int = 0
 ) -> dict[str, float] | None:
     """Share of pixels that keep their class when nothing but a grid moves, on blocks spread over the imagery.
 
@@ -26,7 +26,7 @@ def stability(
     Args:
         model: An adapted model.
         imagery: What is mapped.
-        blocks: How many blocks of 192 px to look at.
+        blocks: How many blocks of 128 px to look at.
         seed: Of the blocks and shifts drawn.
 
     Returns:

@@ -29,7 +29,11 @@ VERBS = commands(typer.main.get_group(app))
 @pytest.fixture(scope="module")
 def guide(root: Path) -> str:
     """README and user guide as one text (the decision records tell of plans, so they do not count)."""
-    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    pages = [
+        root / "README.md",
+        *sorted((root / "docs").glob("*.md")),
+        *sorted((root / "docs" / "guide").glob("*.md")),
+    ]
     return "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
 
