@@ -117,7 +117,8 @@ class InnerConfig:
         steps: Gradient steps on the support.
         rate: Their rate; where rates are learned, what they start from.
         adapt_affine: Whether gain and offset of the norms are adapted; by default as METEOR does.
-        pos_weight: Weight of the positive class in the loss while training, `ways` by default; 1 at test.
+        pos_weight: Weight of the positive class in the loss, `ways` by default as METEOR trains and
+            validates; to make maps it takes 1, since there the largest logit of all class models wins.
         protocol: Whence a query's moments come in networks with TaskNorm or batch norm: `fair` from the
             support, `meteor` from the query itself.
         options: What else the algorithm takes, by name: `order`; `per` of meta_sgd; `draw`, `shift` of
