@@ -16,6 +16,7 @@ from landmeta_cli.ingest import app as ingest_app
 from landmeta_cli.models import app as models_app
 from landmeta_cli.predict import predict
 from landmeta_cli.provenance import version
+from landmeta_cli.train import train
 
 app = typer.Typer(
     name="landmeta",
@@ -50,6 +51,7 @@ app.command(epilog="Example: landmeta adapt --region demo --out runs/demo")(adap
 app.command(epilog="Example: landmeta predict runs/demo --imagery next_year.tif --out runs/next-year")(
     predict
 )
+app.command(epilog="Example: landmeta train examples/train-narrow.toml")(train)
 app.add_typer(bench_app)
 app.add_typer(catalog_app)
 app.add_typer(ingest_app)
