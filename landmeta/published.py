@@ -41,9 +41,12 @@ def adapt_class(
     """Adapt one class model from the start; returns its tensors, the network is left untouched."""
     fast = {k: v.detach().clone().requires_grad_(True) for k, v in adapted_parameters(network).items()}
     for _ in range(steps):
-        batch = torch.randint(len(tiles), (MINIBATCH,), generator=generator)
+        drawn = torch.randint(len(tiles), (MINIBATCH,), generator=generator)
+        batch, count = drawn.unique(return_counts=True)  # a tile drawn twice is computed once
         logits = functional_call(network, fast, (tiles[batch],))[:, 0]
-        loss = F.binary_cross_entropy_with_logits(logits, positive[batch].float())
+        loss = F.binary_cross_entropy_with_logits(
+            logits, positive[batch].float(), count / MINIBATCH, reduction="sum"
+        )
         grads = torch.autograd.grad(loss, list(fast.values()))
         fast = {
             k: (v - RATE * g).detach().requires_grad_(True)

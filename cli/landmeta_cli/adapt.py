@@ -12,7 +12,7 @@ from landmeta_cli.console import emit, emit_json, progress_bars, say_all, table
 from landmeta_cli.requests import AdaptRequest, Effort
 
 if TYPE_CHECKING:
-    from landmeta_cli.workflows import RunResult
+    from landmeta_cli.runs import RunResult
 
 _IMAGERY: dict[str, Any] = {"rich_help_panel": "Imagery"}
 _LABELS: dict[str, Any] = {"rich_help_panel": "Labels"}

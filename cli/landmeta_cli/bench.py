@@ -60,20 +60,26 @@ def acceptance(
     emit(_json_rows(found) if as_json else acceptance_table(found))
 
 
-@app.command(epilog="Example: landmeta bench speed --json > speed.json")
+@app.command(epilog="Example: landmeta bench speed --data ../shared/data --json > speed.json")
 def speed(
     *,
     repeats: Annotated[int, typer.Option(help="Interleaved repetitions; medians count.", min=1)] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads of both sides.", min=1)] = 2,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of benchmark data, to compare accuracy on its chips too.")
+    ] = None,
+    tasks: Annotated[
+        int, typer.Option(help="Tasks of each source on which accuracy is compared, 0 for none.", min=0)
+    ] = 6,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
-    """Time adapting and mapping against the naive reference, as ratios of one run."""
+    """Time adapting and mapping against the naive reference, and say at what accuracy and memory."""
     del debug
     from landmeta_cli.speed import speed_run
 
     with progress_bars() as progress:
-        found = speed_run(repeats=repeats, threads=threads, progress=progress)
+        found = speed_run(repeats=repeats, threads=threads, data=data, tasks=tasks, progress=progress)
     emit(json.dumps(plain(found), indent=2) if as_json else speed_table(found))
 
 
@@ -178,17 +184,50 @@ def _tell_cell(cell: Any, state: str, error: str) -> None:
 
 
 def speed_table(found: Mapping[str, Any]) -> str:
-    """One line a job: the reference's seconds, ours, the ratio and the goal."""
+    """One line a job: seconds, ratio, goal and speed; then accuracy beside the reference's, and memory."""
     cells = [
-        (r["what"], f"{r['reference_s']:.1f}", f"{r['ours_s']:.2f}", f"{r['ratio']:.0f}", f"{r['goal']:.0f}")
+        (
+            r["what"],
+            f"{r['reference_s']:.1f}",
+            f"{r['ours_s']:.2f}",
+            f"{r['ratio']:.0f}",
+            f"{r['goal']:.0f}",
+            f"{r['gflops']:.0f}",
+            f"{r['share_of_matrix_product']:.0%}",
+        )
         for r in found["rows"]
     ]
-    figures = table(("job", "reference s", "landmeta s", "ratio", "goal"), cells, indent=0)
-    hardware = found["hardware"]
-    return (
-        f"{figures}\n\nReference: {found['reference']}.\n"
-        f"{hardware['threads']} threads, {hardware['gflops']} GFLOP/s in a matrix product."
+    head = ("job", "reference s", "landmeta s", "ratio", "goal", "GFLOP/s", "of matrix product")
+    hardware, peak = found["hardware"], found["mapping_peak_mb"]
+    memory = "not measured on this system" if peak is None else f"{peak:.0f} MB"
+    return "\n".join(
+        [
+            table(head, cells, indent=0),
+            f"\nReference: {found['reference']}.",
+            f"{hardware['threads']} threads, {hardware['gflops']} GFLOP/s in a matrix product.",
+            f"Peak memory of a process that maps the scene: {memory}.",
+            _speed_accuracy(found["accuracy"]),
+            f"Accuracy: {found['accuracy_sample']}.",
+        ]
     )
+
+
+def _speed_accuracy(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of our efforts beside the reference's on the same tasks."""
+    cells = [
+        (
+            row["source"],
+            row["effort"],
+            str(row["tasks"]),
+            f"{row['ours']:.3f}",
+            f"{row['reference']:.3f}",
+            f"{row['diff']:+.3f}",
+            f"{row['diff_ci95'][0]:+.3f}..{row['diff_ci95'][1]:+.3f}",
+        )
+        for row in rows
+    ]
+    head = ("accuracy on", "effort", "tasks", "landmeta", "reference", "difference", "95 %")
+    return f"\n{table(head, cells, indent=0)}\n" if rows else ""
 
 
 def acceptance_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,53 +1,127 @@
-"""The scene on which `landmeta bench speed` measures: simulated, 1000 x 1000 px, 5 classes x 5 tiles."""
+"""The scenes on which `landmeta bench speed` measures: simulated, and chips of the benchmark's folder."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from landmeta.bench.speed_accuracy import AccuracyTask
     from landmeta.labels import Labels
-    from landmeta.raster import Imagery
     from landmeta_catalog.simulate import Scene
     from landmeta_cli.console import Progress
 
 _SIDE, _TILE, _CLASSES, _PER_CLASS = 1000, 128, 5, 5
+_TASK_SIDE = 384  # of the scenes on which accuracy is compared, labelled in the west, scored in the east
+_TASK_SEED = 100
 
 
-def speed_run(*, repeats: int, threads: int, progress: Progress) -> dict[str, Any]:
-    """Simulate the scene, label its purest tiles and time ours against the naive reference."""
-    from landmeta.bench.speed import run_speed
-    from landmeta_catalog.simulate import simulate_scene
+def speed_run(
+    *, repeats: int, threads: int, data: Path | None, tasks: int, progress: Progress
+) -> dict[str, Any]:
+    """Time ours against the naive reference, measure the memory of mapping and compare accuracies.
+
+    Args:
+        repeats: Interleaved repetitions of the timings.
+        threads: CPU threads of both sides.
+        data: Folder of benchmark data; without it the accuracy on its chips is left out.
+        tasks: Accuracy tasks of each source; 0 leaves accuracy out.
+        progress: Told what is being done.
+    """
+    from landmeta.bench.speed import mapping_memory, run_speed
+    from landmeta.raster import imagery_of_array
+    from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
 
     scene = simulate_scene(0, _SIDE, per_class=0, nodata_corner=False)
-    imagery, labels = tile_task(scene)
-    return run_speed(imagery, labels, repeats=repeats, threads=threads, progress=progress)
+    labels = tile_labels(scene, _TILE)
+    imagery = imagery_of_array(scene.image.astype(np.float32) * np.float32(SCALE), BANDS, scene.grid)
+    found = run_speed(imagery, labels, repeats=repeats, threads=threads, progress=progress)
+    progress("memory", 0, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        raster = _written(scene, Path(folder) / "scene.tif")
+        peak = mapping_memory(imagery, labels, raster, BANDS, SCALE, threads)
+    return {**found, "mapping_peak_mb": peak, **_accuracy(data, tasks, progress)}
 
 
-def tile_task(scene: Scene) -> tuple[Imagery, Labels]:
-    """Imagery of the scene and the pixels of the purest 128 px tiles of its five largest classes."""
+def _accuracy(data: Path | None, tasks: int, progress: Progress) -> dict[str, Any]:
+    from landmeta.bench.speed_accuracy import TILE, compare, hls_tasks
+
+    if not tasks:
+        return {"accuracy": [], "accuracy_sample": "left out (--tasks 0)"}
+    rows = compare("simulated", simulated_tasks(tasks), progress)
+    sample = (
+        f"{tasks} simulated scenes of {_TASK_SIDE} px with {_CLASSES} classes x {_PER_CLASS} tiles of "
+        f"{TILE} px in the west, scored in the east; "
+    )
+    if data is None:
+        return {"accuracy": rows, "accuracy_sample": sample + "hls_worldcover left out: no --data"}
+    rows += compare("hls_worldcover", hls_tasks(data, tasks), progress)
+    sample += (
+        f"the first {tasks} test clusters of hls-5px, first draw; the reference takes the {TILE} px around a "
+        "label for a tile of its class; 150 pixels a class are scored"
+    )
+    return {"accuracy": rows, "accuracy_sample": sample}
+
+
+def simulated_tasks(count: int) -> Iterator[AccuracyTask]:
+    """Scenes labelled in the west and scored on pixels in the east, a tile's width between."""
+    from landmeta.bench.speed_accuracy import TILE, make_task
+    from landmeta.raster import imagery_of_array
+    from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
+
+    for i in range(count):
+        scene = simulate_scene(_TASK_SEED + i, _TASK_SIDE, shift=1.0, per_class=0, nodata_corner=False)
+        labels = tile_labels(scene, TILE, width=_TASK_SIDE // 2)
+        imagery = imagery_of_array(scene.image.astype(np.float32) * np.float32(SCALE), BANDS, scene.grid)
+        east = np.flatnonzero(np.arange(scene.truth.size) % _TASK_SIDE >= _TASK_SIDE // 2 + TILE)
+        yield make_task(f"scene {i}", imagery, labels, east, scene.truth.ravel()[east].astype(np.int64))
+
+
+def tile_labels(scene: Scene, tile: int, *, width: int | None = None) -> Labels:
+    """The pixels of the purest tiles, `tile` pixels a side, of the scene's largest classes.
+
+    Args:
+        scene: The scene, square.
+        tile: Side of a tile in pixels.
+        width: Columns from the west in which tiles lie; all by default.
+    """
     from landmeta.labels import Labels
     from landmeta.legend import Legend
-    from landmeta.raster import imagery_of_array
-    from landmeta_catalog.simulate import BANDS, SCALE
 
-    corners = [(r, c) for r in range(0, _SIDE - _TILE, _TILE) for c in range(0, _SIDE - _TILE, _TILE)]
+    side = len(scene.truth)
+    corners = [
+        (row, col)
+        for row in range(0, side - tile + 1, tile)
+        for col in range(0, (width or side) - tile + 1, tile)
+    ]
     known = sorted(scene.legend, key=lambda c: -int((scene.truth == c.code).sum()))[:_CLASSES]
     pixels: list[np.ndarray] = []  # (row, col, code, group) of each tile's pixels
     for land_class in reversed(known):  # the rarest choose first
-        share = [(scene.truth[r : r + _TILE, c : c + _TILE] == land_class.code).mean() for r, c in corners]
+        share = [(scene.truth[r : r + tile, c : c + tile] == land_class.code).mean() for r, c in corners]
         for i in sorted(np.argsort(share)[-_PER_CLASS:], reverse=True):
             row, col = corners.pop(int(i))
-            grid = np.mgrid[row : row + _TILE, col : col + _TILE].reshape(2, -1)
-            same = np.ones(_TILE**2, dtype=np.int64)
+            grid = np.mgrid[row : row + tile, col : col + tile].reshape(2, -1)
+            same = np.ones(tile**2, dtype=np.int64)
             pixels.append(np.stack([*grid, same * land_class.code, same * len(pixels)]))
     legend = Legend(tuple(sorted(known, key=lambda c: c.code)))
     rows, cols, codes, groups = np.concatenate(pixels, axis=1)
-    reflectance = scene.image.astype(np.float32) * np.float32(SCALE)
-    return imagery_of_array(reflectance, BANDS, scene.grid), Labels(
-        legend, rows, cols, codes, groups, _no_footprints()
-    )
+    return Labels(legend, rows, cols, codes, groups, _no_footprints())
+
+
+def _written(scene: Scene, path: Path) -> Path:
+    """The scene as a GeoTIFF: what is mapped in the measurement of memory is read from a file."""
+    import rasterio
+
+    bands, height, width = scene.image.shape
+    profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": "uint16"}
+    place = {"crs": str(scene.grid.crs), "transform": scene.grid.transform, "nodata": 0, "tiled": True}
+    with rasterio.open(path, "w", **profile, **place) as file:
+        file.write(scene.image)
+    return path
 
 
 def _no_footprints() -> Any:

@@ -38,7 +38,7 @@ def footprints(tiles: Sequence[tuple[Place | None, Window]]) -> list[BaseGeometr
         at = [i for i, (place, _) in enumerate(tiles) if place and place.crs == crs]
         rings = np.stack([_ring(*tiles[i]) for i in at])
         lon, lat = _to_degrees(crs).transform(rings[..., 0], rings[..., 1])
-        outlines = shapely.polygons(np.stack([lon, lat], axis=-1))
+        outlines = np.asarray(shapely.polygons(np.stack([lon, lat], axis=-1)), object)
         wide = np.ptp(lon, axis=1) > 180
         for i, outline, across in zip(at, outlines.tolist(), wide.tolist(), strict=True):
             found[i] = _split(outline) if across else outline

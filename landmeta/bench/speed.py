@@ -1,63 +1,48 @@
 """Speed and memory against the naive reference in the same code base, as ratios of one run.
 
-The reference adapts one class after the other with the whole network in every step (`published`) and maps
-with overlapping windows at stride 8, one class model after the other. It is timed on a sample (6 steps of
-one class, 64 windows) and scaled linearly; the result says so. Ours is timed whole. All are interleaved
-and repeated; ratios are of medians.
+The reference (`bench.reference`) is timed on a sample and scaled linearly; the result says so. Ours is timed
+whole. All are interleaved and repeated; ratios are of medians. `speed_accuracy` tells at what accuracy.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from landmeta.adaptation import adapt_region
-from landmeta.bands import SENTINEL2
-from landmeta.checkpoints import load_start
+from landmeta.bench.reference import (
+    SAMPLE_STEPS,
+    SAMPLE_WINDOWS,
+    WINDOW_STRIDE,
+    time_adaptation,
+    time_mapping,
+)
+from landmeta.checkpoints import save_ensemble
 from landmeta.labels import Labels
-from landmeta.prediction import predict
-from landmeta.published import MINIBATCH, STEPS, TILE, adapt_class
+from landmeta.prediction import map_blocks
+from landmeta.published import MINIBATCH, STEPS, TILE
 from landmeta.raster import Imagery
 from landmeta.sampling import group_tiles
 
-SAMPLE_STEPS, SAMPLE_WINDOWS, WINDOW_STRIDE = 6, 64, 8
 GOALS = {"adapt quick": 50.0, "adapt standard": 8.0, "map": 50.0}
 """Ratios that the project sets itself, on two CPU cores."""
 
+_RIVALS = {"adapt quick": "reference adapt", "adapt standard": "reference adapt", "map": "reference map"}
+
 Progress = Callable[[str, int, int], None]
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
-
-
-def reference_adaptation(tiles: Tensor, classes: int) -> float:
-    """Seconds of the published adaptation of all classes, scaled from `SAMPLE_STEPS` steps of one class."""
-    network = load_start()[0].for_bands(SENTINEL2)
-    positive = (torch.arange(len(tiles)) % classes == 0).long()
-    generator = torch.Generator().manual_seed(0)
-    seconds = _timed(lambda: adapt_class(network, tiles, positive, generator, SAMPLE_STEPS))
-    return seconds * STEPS / SAMPLE_STEPS * classes
-
-
-def reference_mapping(tiles: Tensor, side: int, classes: int) -> float:
-    """Seconds of mapping side x side pixels by windows at stride 8, scaled from `SAMPLE_WINDOWS` windows."""
-    network = load_start()[0].for_bands(SENTINEL2)
-    batches = [tiles[torch.arange(i, i + 16) % len(tiles)] for i in range(0, SAMPLE_WINDOWS, 16)]
-    with torch.inference_mode():
-        seconds = _timed(lambda: [network(b) for b in batches])
-    windows = ((side - TILE) // WINDOW_STRIDE + 1) ** 2
-    return seconds * windows / SAMPLE_WINDOWS * classes
 
 
 def run_speed(
@@ -70,38 +55,49 @@ def run_speed(
         labels: Pixels of the labelled tiles.
         repeats: Interleaved repetitions; medians are reported.
         threads: CPU threads for both sides.
-        progress: Called after each repetition.
+        progress: Called before each repetition.
 
     Returns:
-        `rows` with seconds and ratios, and what is needed to repeat them.
+        `rows` with seconds, ratios, work and the share of the machine's speed that was reached, and what is
+        needed to repeat them.
     """
     torch.set_num_threads(threads)
     tiles = torch.nan_to_num(group_tiles(imagery, labels, np.random.default_rng(0), side=TILE)[0])
     classes = len(labels.legend)
-    seconds: dict[str, list[float]] = {
-        k: [] for k in ("reference adapt", "quick", "standard", "reference map", "map")
+    ensemble = adapt_region(imagery, labels).ensemble
+    ours: dict[str, Callable[[], object]] = {
+        "adapt quick": partial(adapt_region, imagery, labels, effort="quick"),
+        "adapt standard": partial(adapt_region, imagery, labels, effort="standard"),
+        "map": lambda: sum(1 for _ in map_blocks(ensemble, imagery)),
     }
+    reference = {
+        "reference adapt": partial(time_adaptation, tiles, classes),
+        "reference map": partial(time_mapping, tiles, min(imagery.shape), classes),
+    }
+    work = {what: _gflop(job) for what, job in ours.items()}  # also the warm-up
+    seconds: dict[str, list[float]] = {what: [] for what in (*reference, *ours)}
     for i in range(repeats):
-        seconds["reference adapt"].append(reference_adaptation(tiles, classes))
-        seconds["quick"].append(_timed(lambda: adapt_region(imagery, labels, effort="quick")))
-        seconds["standard"].append(_timed(lambda: adapt_region(imagery, labels, effort="standard")))
-        ensemble = adapt_region(imagery, labels, effort="quick").ensemble
-        seconds["reference map"].append(reference_mapping(tiles, min(imagery.shape), classes))
-        seconds["map"].append(_timed(partial(predict, ensemble, imagery)))
         if progress is not None:
-            progress("speed", i + 1, repeats)
-    median = {k: statistics.median(v) for k, v in seconds.items()}
+            progress("speed", i, repeats)
+        for what, scaled in reference.items():
+            seconds[what].append(scaled())
+        for what, job in ours.items():
+            seconds[what].append(_timed(job))
+    speed = _matrix_speed()
     return {
-        "rows": [
-            _row("adapt quick", median["reference adapt"], median["quick"]),
-            _row("adapt standard", median["reference adapt"], median["standard"]),
-            _row("map", median["reference map"], median["map"]),
-        ],
+        "rows": [_row(what, seconds, work[what], speed) for what in ours],
         "reference": (
             f"one class after the other, whole network; timed on {SAMPLE_STEPS} of {STEPS} steps of "
             f"minibatch {MINIBATCH} and on {SAMPLE_WINDOWS} windows of {TILE} px at stride {WINDOW_STRIDE}, "
             "scaled linearly"
         ),
+        "scaled_linearly": {
+            "reference adapt": {"steps": [SAMPLE_STEPS, STEPS], "classes": [1, classes]},
+            "reference map": {
+                "windows": [SAMPLE_WINDOWS, ((min(imagery.shape) - TILE) // WINDOW_STRIDE + 1) ** 2],
+                "classes": [1, classes],
+            },
+        },
         "seconds": {k: [round(s, 3) for s in v] for k, v in seconds.items()},
         "scene": {
             "shape": list(imagery.shape),
@@ -110,15 +106,35 @@ def run_speed(
             "tiles": len(tiles),
         },
         "hardware": {
-            "cpu": _cpu(),
+            "cpu": platform.processor() or platform.machine(),
             "threads": threads,
-            "gflops": round(_gflops(), 1),
+            "gflops": round(speed, 1),
             "torch": torch.__version__,
         },
     }
 
 
-def _row(what: str, reference: float, ours: float) -> dict[str, Any]:
+def _timed(job: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    job()
+    return time.perf_counter() - begun
+
+
+def _gflop(job: Callable[[], object]) -> float:
+    """Floating-point work of a job's convolutions and matrix products, 1e9 operations."""
+    with FlopCounterMode(display=False) as counter:
+        job()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _matrix_speed() -> float:
+    """GFLOP/s that a float32 matrix product reaches on this machine, the median of some."""
+    a = torch.rand(1024, 1024)
+    return 2 * 1024**3 / 1e9 / statistics.median(_timed(lambda: a @ a) for _ in range(15))
+
+
+def _row(what: str, seconds: dict[str, list[float]], gflop: float, speed: float) -> dict[str, Any]:
+    reference, ours = (statistics.median(seconds[k]) for k in (_RIVALS[what], what))
     ratio = reference / ours
     return {
         "what": what,
@@ -127,15 +143,36 @@ def _row(what: str, reference: float, ours: float) -> dict[str, Any]:
         "ratio": round(ratio, 1),
         "goal": GOALS[what],
         "reached": ratio >= GOALS[what],
+        "gflop": round(gflop, 1),
+        "gflops": round(gflop / ours, 1),
+        "share_of_matrix_product": round(gflop / ours / speed, 2),
     }
 
 
-def _gflops() -> float:
-    """What a float32 matrix product reaches on this machine."""
-    a = torch.rand(1024, 1024)
-    a @ a
-    return 10 * 2 * 1024**3 / _timed(lambda: [a @ a for _ in range(10)]) / 1e9
+# --- memory ----------------------------------------------------------------------------------------
 
 
-def _cpu() -> str:
-    return platform.processor() or platform.machine()
+def mapping_memory(
+    imagery: Imagery, labels: Labels, raster: Path, bands: Sequence[str], scale: float, threads: int
+) -> float | None:
+    """Peak resident memory, MB, of a process of its own that maps `raster` and does nothing else.
+
+    Args:
+        imagery: What to adapt to, at `quick`.
+        labels: Its labels.
+        raster: File to map.
+        bands: Its bands.
+        scale: Reflectance of one digital number.
+        threads: CPU threads.
+
+    Returns:
+        The peak, imports included; None where the system does not tell it (it is read from /proc).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_ensemble(adapt_region(imagery, labels).ensemble, Path(folder))
+        command = [sys.executable, "-m", "landmeta.bench.mapping_peak", folder, str(raster)]
+        done = subprocess.run(
+            [*command, ",".join(bands), str(scale), str(threads)], capture_output=True, text=True, check=True
+        )
+    peak: float | None = json.loads(done.stdout)
+    return peak
