@@ -46,7 +46,7 @@ class _Layer(NamedTuple):
 
     def over_images(self, sums: Tensor) -> Tensor:
         """Sums of the images that share their gain."""
-        return sums.sum(dim=-4, keepdim=True) if self.gain.shape[-4] == 1 else sums
+        return sums.sum(dim=-4, keepdim=True) if self.gain.shape[-4] == 1 else sums.clone()
 
 
 def _group_mean(sums: Tensor, x: Tensor, groups: int) -> Tensor:
