@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -129,13 +130,19 @@ def _unstacked(state: State, count: int) -> list[State]:
     ]
 
 
+_NATIVE_NORMS = (
+    *(torch.batch_norm, torch.instance_norm, torch.layer_norm),
+    *(F.batch_norm, F.instance_norm, F.layer_norm),
+)
+
+
 class _NoNativeNorms(TorchFunctionMode):
     """Refuses torch's own batch, instance and layer norm, which give wrong second derivatives (9.2)."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if function in (torch.batch_norm, torch.instance_norm, torch.layer_norm):
+        if function in _NATIVE_NORMS:
             msg = f"torch.{function.__name__} has wrong second derivatives under engine 'vmap'"
             raise NetworkError(msg, "use a norm of landmeta.norms, or engine 'loop'")
         return function(*args, **(kwargs or {}))

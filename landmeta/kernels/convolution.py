@@ -8,7 +8,8 @@ are as large as feature maps, and turns the weights of several tasks into channe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from torch.autograd import Function
 from landmeta.kernels.calling import call
 
 
-class Geometry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Geometry:
     """How a kernel moves over the images, in (y, x), and the sizes that gradients cannot tell."""
 
     stride: tuple[int, ...]
