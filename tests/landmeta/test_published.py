@@ -1,0 +1,56 @@
+"""METEOR's published adaptation: its settings, its gradient, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from landmeta import published
+from landmeta.bands import BandSet
+from landmeta.networks import ResNet12
+from landmeta.published import adapt_class, adapt_published, adapted_parameters
+
+
+def make_network(seed=0):
+    return ResNet12(3, (4, 4, 4, 4), generator=torch.Generator().manual_seed(seed)).requires_grad_(False)
+
+
+def test_the_settings_are_those_published():
+    assert (published.STEPS, published.RATE, published.MINIBATCH, published.TILE) == (60, 0.4, 8, 128)
+
+
+def test_adaptation_leaves_the_start_and_the_norms_as_they_were():
+    network, tiles = make_network(), torch.rand(6, 3, 32, 32)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    adapted = adapt_class(network, tiles, torch.arange(6) % 2, torch.Generator().manual_seed(0), steps=2)
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    assert not any("norm" in k for k in adapted)
+    assert any(not torch.equal(before[k], v) for k, v in adapted.items())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_step_is_plain_gradient_descent_on_eight_draws_with_replacement(seed):
+    """Also where the minibatch holds a tile more than once, here always: there are three tiles."""
+    network = make_network()
+    tiles = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(9))
+    positive = torch.tensor([1, 0, 0])
+    batch = torch.randint(3, (8,), generator=torch.Generator().manual_seed(seed))
+    weights = {k: v.clone().requires_grad_(True) for k, v in adapted_parameters(network).items()}
+    logits = torch.func.functional_call(network, weights, (tiles[batch],))[:, 0]
+    loss = F.binary_cross_entropy_with_logits(logits, positive[batch].float())
+    grads = torch.autograd.grad(loss, list(weights.values()))
+    got = adapt_class(network, tiles, positive, torch.Generator().manual_seed(seed), steps=1)
+    for (name, weight), grad in zip(weights.items(), grads, strict=True):
+        torch.testing.assert_close(got[name], weight.detach() - 0.4 * grad, rtol=1e-4, atol=1e-5)
+
+
+def test_class_models_tell_bright_tiles_from_dark_ones(stripes):
+    generator = torch.Generator().manual_seed(0)
+    texture = torch.rand(8, 3, 32, 32, generator=generator)
+    target = torch.arange(8) % 2
+    tiles = torch.where(target[:, None, None, None] == 1, texture.cumsum(3) / 32, texture)
+    legend, bands = stripes[1].legend, BandSet(("B02", "B03", "B04"))
+    model = adapt_published(make_network(), tiles, target, torch.zeros(3), legend, bands, steps=30)
+    assert (model.tile_logits(tiles).argmax(dim=1) == target).float().mean() >= 0.75
+    assert model.logits(tiles[0], None).shape == (2, 32, 32)
