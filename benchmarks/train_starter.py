@@ -1,9 +1,9 @@
 """Make the starter checkpoint: `make starter` (about three quarters of an hour on one quiet CPU core).
 
-A joint warm-up, then episodes with the heads of `quick`, both on hls_worldcover train clusters, eurosat_rgb
-(first 800 of each class) and simulated scenes. `--joint` goes on jointly after the warm-up instead (one
-classifier for all classes of each source, no episodes); `--warm-up 0 --steps 0` keeps the random
-initialisation. `evaluate_starter.py` compares the three.
+Episodes with the heads of `quick` on hls_worldcover train clusters, eurosat_rgb (first 800 of each class) and
+simulated scenes. `--joint` trains the same network on the same sources the ordinary way instead (one
+classifier for all classes of each source, no episodes); `--warm-up N` begins with N such steps before the
+episodes; `--steps 0` keeps the random initialisation. `evaluate_starter.py` compares the three.
 """
 
 from __future__ import annotations
@@ -184,10 +184,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("landmeta/starter.safetensors"))
-    parser.add_argument("--warm-up", type=int, default=700, help="joint steps before the episodes")
+    parser.add_argument("--warm-up", type=int, default=0, help="joint steps before the episodes")
     parser.add_argument("--init", type=Path, help="a start to begin from instead of the warm-up")
     parser.add_argument(
-        "--steps", type=int, default=300, help="steps of episodes (of joint training: --joint)"
+        "--steps", type=int, default=700, help="steps of episodes (of joint training: --joint)"
     )
     parser.add_argument("--tasks", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=90)
@@ -222,7 +222,7 @@ def main() -> None:
         )
     # After a warm-up the network is tuned, no longer made: half of the rate.
     rate = 1e-3 if a.init is None and not a.warm_up else 5e-4
-    settings = TrainSettings(steps=a.steps, tasks=a.tasks, rate=rate, seed=a.seed + 1)
+    settings = TrainSettings(steps=a.steps, tasks=a.tasks, rate=rate, seed=a.seed + (rate < 1e-3))
     if a.steps and a.joint:
         train_jointly(start, a.data, parts, settings, deadline)
     elif a.steps:
