@@ -102,6 +102,23 @@ def support_gradient(
     return dict(zip(inner.adapted, gradients, strict=True)), constant(state)
 
 
+def functional_gradient(
+    learner: Learner, inner: Inner, params: Params, state: State, batch: Batch
+) -> tuple[Params, State]:
+    """Support gradients by torch.func, as vmap needs them."""
+
+    def loss(moving: Params) -> tuple[Tensor, State]:
+        return learner.support_loss({**params, **moving}, state, batch)
+
+    moving = {name: params[name] for name in inner.adapted}
+    if inner.order == 1:
+        moving = {name: value.detach() for name, value in moving.items()}
+    grads, state = torch.func.grad(loss, has_aux=True)(moving)
+    if inner.order == 1:
+        grads = {name: value.detach() for name, value in grads.items()}
+    return grads, constant(state)
+
+
 def inner_step(
     learner: Learner,
     inner: Inner,

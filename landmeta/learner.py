@@ -114,15 +114,22 @@ class Learner:
         logits, state = self(params, state, task.query.images, mode)
         return self.loss(logits, task.query.targets), state
 
+    def ready(self, params: Mapping[str, Tensor], state: State, support: Tensor) -> State:
+        """The state to predict with, after adaptation to `support` (n, band, y, x): TaskNorm's context."""
+        if self.protocol == "fair" and self._takes_context():
+            return self(params, state, support, "context")[1]
+        return state
+
     def predict(
-        self, params: Mapping[str, Tensor], state: State, images: Tensor, support: Tensor
+        self, params: Mapping[str, Tensor], state: State, images: Tensor, support: Tensor | None = None
     ) -> Float[Tensor, "n output"]:
-        """Logits of query images by adapted parameters; `support` are the images they were adapted on."""
-        if self.protocol == "meteor":
-            return self(params, state, images, "context")[0]
-        if self._takes_context():
-            state = self(params, state, support, "context")[1]
-        return self(params, state, images, "query")[0]
+        """Logits of query images by adapted parameters.
+
+        `support` are the images they were adapted on; None if `state` is `ready`.
+        """
+        if support is not None:
+            state = self.ready(params, state, support)
+        return self(params, state, images, "context" if self.protocol == "meteor" else "query")[0]
 
     def _takes_context(self) -> bool:
         return any(isinstance(layer, TaskNormI | TaskNormL) for layer in norm_layers(self.network))

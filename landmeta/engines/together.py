@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from landmeta.engines.run import Result, Run, added, image_by_image, laid
 from landmeta.errors import NetworkError
-from landmeta.inner import Inner, adapt, constant, inner_step
+from landmeta.inner import Inner, adapt, constant, functional_gradient, inner_step
 from landmeta.learner import Batch, Learner, Params, TaskTensors
 from landmeta.networks import Conv4, ResNet12
 from landmeta.norms import State, norm_layers
@@ -91,26 +91,9 @@ def _vectorized(run: Run, tasks: TaskTensors) -> tuple[Tensor, State]:
 def _task_loss(run: Run, *task: Tensor) -> tuple[Tensor, State]:
     """Query loss of one task under vmap."""
     support, query = Batch(task[0], task[1]), Batch(task[2], task[3])
-    step = partial(inner_step, gradient=_functional_gradient)
+    step = partial(inner_step, gradient=functional_gradient)
     phi, state = adapt(run.learner, run.inner, run.theta, run.learned, run.state, support, step)
     return run.learner.query_loss(phi, state, TaskTensors(support, query))
-
-
-def _functional_gradient(
-    learner: Learner, inner: Inner, params: Params, state: State, batch: Batch
-) -> tuple[Params, State]:
-    """Support gradients by torch.func, as vmap needs them."""
-
-    def loss(moving: Params) -> tuple[Tensor, State]:
-        return learner.support_loss({**params, **moving}, state, batch)
-
-    moving = {name: params[name] for name in inner.adapted}
-    if inner.order == 1:
-        moving = {name: value.detach() for name, value in moving.items()}
-    grads, state = torch.func.grad(loss, has_aux=True)(moving)
-    if inner.order == 1:
-        grads = {name: value.detach() for name, value in grads.items()}
-    return grads, constant(state)
 
 
 def _stacked(tasks: Sequence[TaskTensors]) -> TaskTensors:
