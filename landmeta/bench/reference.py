@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landmeta.bands import SENTINEL2
 from landmeta.checkpoints import load_start
 from landmeta.labels import Labels
 from landmeta.networks import ResNet12
@@ -30,9 +29,9 @@ def _network(bands: Sequence[str]) -> ResNet12:
     return load_start()[0].for_bands(bands)
 
 
-def time_adaptation(tiles: Float[Tensor, "n band y x"], classes: int) -> float:
+def time_adaptation(tiles: Float[Tensor, "n band y x"], bands: Sequence[str], classes: int) -> float:
     """Seconds of adapting all classes, scaled linearly from `SAMPLE_STEPS` steps of one class."""
-    network = _network(SENTINEL2)
+    network = _network(bands)
     positive = (torch.arange(len(tiles)) % classes == 0).long()
     generator = torch.Generator().manual_seed(0)
     begun = time.perf_counter()
@@ -40,9 +39,9 @@ def time_adaptation(tiles: Float[Tensor, "n band y x"], classes: int) -> float:
     return (time.perf_counter() - begun) * STEPS / SAMPLE_STEPS * classes
 
 
-def time_mapping(tiles: Float[Tensor, "n band y x"], side: int, classes: int) -> float:
+def time_mapping(tiles: Float[Tensor, "n band y x"], bands: Sequence[str], side: int, classes: int) -> float:
     """Seconds of mapping side x side pixels by windows, scaled linearly from `SAMPLE_WINDOWS` windows."""
-    network = _network(SENTINEL2)
+    network = _network(bands)
     chosen = torch.arange(SAMPLE_WINDOWS) % len(tiles)
     with torch.inference_mode():
         begun = time.perf_counter()
@@ -60,6 +59,7 @@ def classify_pixels(
     cols: Int[np.ndarray, " query"],
     *,
     side: int,
+    steps: int = STEPS,
     seed: int = 0,
 ) -> Int[np.ndarray, " query"]:
     """Codes of pixels by the reference: adapted to tiles around the label groups, a window around each pixel.
@@ -70,12 +70,15 @@ def classify_pixels(
         rows: Rows of the pixels to classify.
         cols: Their columns.
         side: Side of tiles and windows in pixels.
+        steps: Steps of each class model.
         seed: Seed of the minibatches.
     """
     tiles, target, _ = group_tiles(imagery, labels, np.random.default_rng(seed), side=side)
     fill, _ = region_sample(imagery, np.random.default_rng(seed), labels)
     network = _network(imagery.bands.names)
-    model = adapt_published(network, tiles, target, fill, labels.legend, imagery.bands, seed=seed)
+    model = adapt_published(
+        network, tiles, target, fill, labels.legend, imagery.bands, seed=seed, steps=steps
+    )
     logits = []
     for part in torch.arange(len(rows)).split(_WINDOWS_AT_ONCE * (TILE // side) ** 2):
         corners = [(int(rows[i]) - side // 2, int(cols[i]) - side // 2) for i in part.tolist()]

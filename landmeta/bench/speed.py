@@ -71,8 +71,8 @@ def run_speed(
         "map": lambda: sum(1 for _ in map_blocks(ensemble, imagery)),
     }
     reference = {
-        "reference adapt": partial(time_adaptation, tiles, classes),
-        "reference map": partial(time_mapping, tiles, min(imagery.shape), classes),
+        "reference adapt": partial(time_adaptation, tiles, imagery.bands.names, classes),
+        "reference map": partial(time_mapping, tiles, imagery.bands.names, min(imagery.shape), classes),
     }
     work = {what: _gflop(job) for what, job in ours.items()}  # also the warm-up
     seconds: dict[str, list[float]] = {what: [] for what in (*reference, *ours)}

@@ -6,7 +6,7 @@ the same labels and classify the same pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from landmeta.adaptation import adapt_region
 from landmeta.assessment import METRIC, balanced_accuracy, paired_unit_interval
-from landmeta.bench._acceptance_units import PixelUnit, Selection, units_of
+from landmeta.bench._acceptance_units import PixelUnit, Selection, reading, units_of
 from landmeta.bench.reference import classify_pixels
 from landmeta.labels import Labels
 from landmeta.legend import LandClass, Legend
@@ -69,7 +69,8 @@ def hls_tasks(data: Path, limit: int) -> Iterator[AccuracyTask]:
     """
     found = 0
     for load in units_of("hls-5px", Selection(data, "test", 1)):
-        unit = load()
+        with reading(data):
+            unit = load()
         if not isinstance(unit, PixelUnit):
             continue
         yield _task_of_unit(unit)
@@ -102,7 +103,7 @@ def accuracies(task: AccuracyTask) -> dict[str, float]:
 
 
 def compare(
-    source: str, tasks: Sequence[AccuracyTask] | Iterator[AccuracyTask], progress: Progress | None = None
+    source: str, tasks: Iterable[AccuracyTask], progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """One row for each of our efforts: its mean accuracy and the reference's, and the paired difference.
 
