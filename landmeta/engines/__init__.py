@@ -14,9 +14,9 @@ from types import MappingProxyType
 from jaxtyping import Float
 from torch import Tensor
 
+from landmeta.engines.at_once import together
 from landmeta.engines.one_by_one import checkpointed, hessian_products, loop
 from landmeta.engines.run import Engine, Run, laid
-from landmeta.engines.together import together
 from landmeta.errors import NetworkError
 from landmeta.inner import Inner
 from landmeta.learner import Learner, Params, TaskTensors

@@ -48,7 +48,6 @@ def _step_by_step(run: Run, tasks: Sequence[TaskTensors], product: Product) -> R
 
 def _one_by_one(run: Run, tasks: Sequence[TaskTensors], step: Step, chunk: int | None) -> Result:
     """Task after task, each with its backward pass at once."""
-    leaves = [*run.theta.values(), *run.learned.values()]
     state, states, losses = run.state, [], []
     total: list[Tensor] = []
     for task in tasks:
@@ -57,7 +56,7 @@ def _one_by_one(run: Run, tasks: Sequence[TaskTensors], step: Step, chunk: int |
         phi, state = adapt(run.learner, run.inner, run.theta, run.learned, state, support, step)
         loss, to_phi, state = _query_gradient(run.learner, phi, state, task, chunk)
         to_phi = [gradient / len(tasks) for gradient in to_phi]
-        grads = torch.autograd.grad(list(phi.values()), leaves, to_phi, materialize_grads=True)
+        grads = torch.autograd.grad(list(phi.values()), run.leaves, to_phi, materialize_grads=True)
         del phi
         total = added(total, grads)
         states.append(state)

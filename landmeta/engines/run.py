@@ -35,10 +35,14 @@ class Run:
     state: State
     chunk: int | None
 
+    @property
+    def leaves(self) -> list[Tensor]:
+        """Theta and what the rule learned."""
+        return [*self.theta.values(), *self.learned.values()]
+
     def gradient(self, loss: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of theta and of what the rule learned; frees the graph."""
-        leaves = [*self.theta.values(), *self.learned.values()]
-        return torch.autograd.grad(loss, leaves, materialize_grads=True)
+        """Gradients of the leaves; frees the graph."""
+        return torch.autograd.grad(loss, self.leaves, materialize_grads=True)
 
     def kept(self, states: Sequence[State]) -> State:
         """The state to keep: what the last task left where tasks share it, else the mean over tasks."""
@@ -65,6 +69,6 @@ def added(total: Sequence[Tensor], more: Sequence[Tensor]) -> list[Tensor]:
 
 
 Result: TypeAlias = tuple[Tensor, Sequence[Tensor], State]
-"""Query loss of each task, gradients in the order of `Run.gradient`, state to keep."""
+"""Query loss of each task, gradients in the order of `Run.leaves`, state to keep."""
 
 Engine: TypeAlias = Callable[[Run, Sequence[TaskTensors]], Result]

@@ -94,12 +94,15 @@ class _Normalize(_OverTasks):
         ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int, float], output: tuple[Tensor, Tensor, Tensor]
     ) -> None:
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs[:2], *output[1:])
         ctx.save_for_forward(*inputs[:2], *output[1:])
         ctx.groups = inputs[3]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, g: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if g is None:
+            return (None,) * 5
         gradients = call(_Gradient, *ctx.saved_tensors, g, ctx.groups)
         return gradients[0], gradients[1], gradients[2], None, None
 
@@ -148,7 +151,8 @@ class _Gradient(_OverTasks):
         saved = ctx.saved_tensors
         along = torch.zeros_like(saved[0]) if h is None else h
         to_x, to_gain = call(_Bend, *saved, along, gain, ctx.groups)
-        to_g = call(_Project, *saved[:4], along, gain, offset, ctx.groups)
+        wanted = ctx.needs_input_grad[4]
+        to_g = call(_Project, *saved[:4], along, gain, offset, ctx.groups) if wanted else None
         return to_x, to_gain, None, None, to_g, None
 
     @staticmethod

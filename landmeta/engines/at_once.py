@@ -9,6 +9,7 @@ stay shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,39 +33,69 @@ def together(run: Run, tasks: Sequence[TaskTensors]) -> Result:
         msg = "engine 'vmap' takes tasks at once, but each of them starts from the state the one before left"
         raise NetworkError(msg, "choose engine = 'loop', or norm_options = {state = 'per_task'}")
     in_line = isinstance(network, ResNet12 | Conv4) and image_by_image(network)
-    losses_of = _in_one_batch if in_line else _vectorized
+    part = _in_line_gradient if in_line else _vectorized_gradient
     losses, states = [], []
     total: list[Tensor] = []
     chunk = run.chunk or len(tasks)
     for start in range(0, len(tasks), chunk):
-        loss, state = losses_of(run, _stacked(tasks[start : start + chunk]))
-        total = added(total, run.gradient(loss.sum() / len(tasks)))
+        loss, grads, state = part(run, _stacked(tasks[start : start + chunk]), 1 / len(tasks))
+        total = added(total, grads)
         losses.append(loss.detach())
         states.extend(_unstacked(constant(state), len(loss)))
     return torch.cat(losses), total, run.kept(states)
 
 
-def _in_one_batch(run: Run, tasks: TaskTensors) -> tuple[Tensor, State]:
-    """Query losses with the tasks' images in one batch; the norms have no state."""
-    learner, count = run.learner, len(tasks.support.images)
-    wide = {name: run.theta[name].expand(count, *run.theta[name].shape) for name in run.inner.adapted}
-    support, query = _in_line(tasks.support), _in_line(tasks.query)
+def _in_line_gradient(run: Run, tasks: TaskTensors, share: float) -> Result:
+    """The tasks' images follow each other in one batch; such norms have no state.
 
-    def gradient(
-        learner: Learner, inner: Inner, params: Params, state: State, batch: Batch
-    ) -> tuple[Params, State]:
-        if inner.order == 1:
-            params = {name: v.detach().requires_grad_(name in wide) for name, v in params.items()}
-        loss = _losses(learner, params, batch, count).sum()
-        wanted = [params[name] for name in wide]
-        return dict(
-            zip(wide, torch.autograd.grad(loss, wanted, create_graph=inner.order == 2), strict=True)
-        ), state
+    A CPU gains nothing from several weights at once: there the tasks part after the first step.
+    """
+    count, adapted = len(tasks.support.images), run.inner.adapted
+    wide = {name: run.theta[name].expand(count, *run.theta[name].shape) for name in adapted}
+    support, theta = _in_line(tasks.support), {**run.theta, **wide}
+    step = partial(inner_step, gradient=partial(_gradients, count))
+    if tasks.support.images.is_cuda or not run.inner.steps:
+        phi, state = adapt(run.learner, run.inner, theta, run.learned, run.state, support, step)
+        losses = _losses(run.learner, phi, _in_line(tasks.query), count)
+        return losses, run.gradient(losses.sum() * share), state
+    phi, state = step(run.learner, run.inner, theta, run.learned, run.state, support)
+    losses, to_phi, to_leaves = _rest_in_turn(run, phi, tasks, share)
+    outputs = [phi[name] for name in adapted]
+    grads = torch.autograd.grad(outputs, run.leaves, to_phi, materialize_grads=True)
+    return losses, added(to_leaves, grads), state
 
-    step = partial(inner_step, gradient=gradient)
-    theta = {**run.theta, **wide}
-    phi, state = adapt(learner, run.inner, theta, run.learned, run.state, support, step)
-    return _losses(learner, phi, query, count), state
+
+def _rest_in_turn(
+    run: Run, phi: Params, tasks: TaskTensors, share: float
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Query losses after the steps that are left, their gradients by phi (task, ...) and by the leaves."""
+    inner, losses, to_phi = replace(run.inner, steps=run.inner.steps - 1), [], []
+    total: list[Tensor] = []
+    for i in range(len(tasks.support.images)):
+        support, query = (Batch(laid(b.images[i]), b.targets[i]) for b in (tasks.support, tasks.query))
+        start = {name: phi[name][i].detach().requires_grad_() for name in inner.adapted}
+        theta = {**run.theta, **start}
+        moved, state = adapt(run.learner, inner, theta, run.learned, run.state, support)
+        loss = run.learner.query_loss(moved, state, TaskTensors(support, query))[0]
+        leaves = [*start.values(), *run.leaves]
+        grads = torch.autograd.grad(loss * share, leaves, materialize_grads=True)
+        to_phi.append(grads[: len(start)])
+        total = added(total, grads[len(start) :])
+        losses.append(loss.detach())
+    return torch.stack(losses), [torch.stack(each) for each in zip(*to_phi, strict=True)], total
+
+
+def _gradients(
+    tasks: int, learner: Learner, inner: Inner, params: Params, state: State, batch: Batch
+) -> tuple[Params, State]:
+    """Support gradients of all tasks, by parameters (task, ...)."""
+    if inner.order == 1:
+        moving = frozenset(inner.adapted)
+        params = {name: v.detach().requires_grad_(name in moving) for name, v in params.items()}
+    loss = _losses(learner, params, batch, tasks).sum()
+    wanted = [params[name] for name in inner.adapted]
+    grads = torch.autograd.grad(loss, wanted, create_graph=inner.order == 2)
+    return dict(zip(inner.adapted, grads, strict=True)), state
 
 
 def _losses(learner: Learner, params: Params, batch: Batch, tasks: int) -> Tensor:
@@ -80,12 +111,12 @@ def _in_line(batch: Batch) -> Batch:
     return Batch(laid(batch.images.flatten(0, 1)), batch.targets.flatten(0, 1))
 
 
-def _vectorized(run: Run, tasks: TaskTensors) -> tuple[Tensor, State]:
-    """Query losses and states by torch.func.vmap."""
+def _vectorized_gradient(run: Run, tasks: TaskTensors, share: float) -> Result:
+    """By torch.func.vmap."""
     axes = (tasks.support.images, tasks.support.targets, tasks.query.images, tasks.query.targets)
     with _NoNativeNorms():
-        result: tuple[Tensor, State] = torch.vmap(partial(_task_loss, run))(*axes)
-    return result
+        losses, state = torch.vmap(partial(_task_loss, run))(*axes)
+    return losses, run.gradient(losses.sum() * share), state
 
 
 def _task_loss(run: Run, *task: Tensor) -> tuple[Tensor, State]:
