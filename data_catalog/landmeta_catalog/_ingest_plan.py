@@ -6,6 +6,7 @@ written stays valid, and patches that join the archive later get the places afte
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,10 +56,12 @@ class Plan:
     patches: pd.DataFrame
     slots: Numbers
 
-    def keys(self, rows: Sequence[int] | slice = slice(None)) -> list[Key]:
+    def keys(self, rows: Sequence[int] | Numbers | slice = slice(None)) -> list[Key]:
         """Keys of some rows, by default of all."""
         some = self.patches[list(Key._fields)].iloc[rows if isinstance(rows, slice) else list(rows)]
-        return [Key(*names) for names in zip(*(some[name] for name in some.columns), strict=True)]
+        # There are few regions and seasons, and up to hundreds of thousands of keys.
+        region, season, patch = (some[name].tolist() for name in some.columns)
+        return [*map(Key, map(sys.intern, region), map(sys.intern, season), patch)]
 
     def places(self, rows: Sequence[int]) -> list[Place | None]:
         """Where the patches of some rows lie; None without georeference."""
@@ -159,7 +162,8 @@ def having(plan: Plan, findings: Sequence[Finding]) -> Plan:
     """The plan with what was found in headers; known patches are looked at anew, others come at the end."""
     import pandas as pd
 
-    known = {key: row for row, key in enumerate(plan.keys())}
+    wanted = {f.key for f in findings}
+    known = {key: row for row, key in enumerate(plan.keys()) if key in wanted}
     again = [f for f in findings if f.key in known]
     others = [f for f in findings if f.key not in known]
     patches, slots = plan.patches.copy(), plan.slots.copy()

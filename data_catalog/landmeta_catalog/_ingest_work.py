@@ -28,7 +28,7 @@ from landmeta_catalog.archives.base import (
     quadrant,
     quadrant_window,
 )
-from landmeta_catalog.store_writer import write_shard
+from landmeta_catalog.store_writer import open_shard
 from landmeta_catalog.tiles import ArraySpec, index_frame, tile_checksum
 
 _LABELS = "labels"
@@ -100,33 +100,29 @@ class ShardResult:
 
 
 def ingest_shard(job: ShardJob) -> ShardResult:
-    """Read the tiles of a shard and write them, once all are read, with their rows of the index.
+    """Read the tiles of a shard, write each as it is read, and at last their rows of the index.
 
     Raises:
         OutputError: the store cannot be written or the disk is full.
     """
-    reader = _Reader(job)
-    archive, specs = job.archive, job.archive.arrays
-    pixels = {s.name: np.empty((len(job.tiles), *s.shape), s.dtype) for s in specs}
+    reader, archive = _Reader(job), job.archive
     rows: list[dict[str, Any]] = []
     grounds: list[tuple[Place | None, Window]] = []
     failures = Failures(reader.broken)
-    for slot, planned, sources in job.tiles:
-        found = reader.first(sources)
-        if found is None or found.source != planned:
-            failures.moved[slot] = found.source if found else None
-        if found is None:
-            continue
-        for spec in specs:
-            pixels[spec.name][len(rows)] = found.arrays[spec.name]
-        rows.append({**_row(archive, found), "slot": slot})
-        grounds.append((found.located.place, found.window))
-    for row, outline in zip(rows, footprints(grounds), strict=True):
-        row["geometry"] = outline
-    write_failures(job.store / archive.dataset, job.shard, failures)
-    if rows:
-        stored = {name: values[: len(rows)] for name, values in pixels.items()}
-        write_shard(job.store, archive.dataset, job.shard, stored, index_frame(rows))
+    with open_shard(job.store, archive.dataset, job.shard) as shard:
+        for slot, planned, sources in job.tiles:
+            found = reader.first(sources)
+            if found is None or found.source != planned:
+                failures.moved[slot] = found.source if found else None
+            if found is None:
+                continue
+            shard.add(slot, found.arrays)
+            rows.append({**_row(archive, found), "slot": slot})
+            grounds.append((found.located.place, found.window))
+        for row, outline in zip(rows, footprints(grounds), strict=True):
+            row["geometry"] = outline
+        write_failures(job.store / archive.dataset, job.shard, failures)
+        shard.describe(index_frame(rows))
     return ShardResult(job.shard, len(rows), len(job.tiles))
 
 

@@ -1,6 +1,6 @@
 """One shard file of a Zarr v3 array: tiles compressed one by one, then the index of where each lies.
 
-A shard is written whole and read through its index with two system calls a tile; zarr-python needs some
+A shard appears whole and is read through its index with two system calls a tile; zarr-python needs some
 50 times as long to find and decode one. The format is Zarr's own (`sharding_indexed`), see `array_metadata`.
 """
 
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -78,21 +79,37 @@ def array_metadata(spec: ArraySpec, tiles: int) -> dict[str, Any]:
     }
 
 
-def write_shard_file(path: Path, tiles: npt.NDArray[Any], places: Sequence[int]) -> None:
-    """Compress tiles (n, band, y, x) and write them, each at its place 0..`SHARD_TILES` - 1 of the shard.
+class ShardFile:
+    """A shard file that is being written, tile by tile; see `open_shard_file`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._index = np.full((SHARD_TILES, 2), _ABSENT, "<u8")
+        self._at = 0
+
+    def add(self, place: int, tile: npt.NDArray[Any]) -> None:
+        """Compress a tile (band, y, x) and write it; `place` is 0..`SHARD_TILES` - 1."""
+        little = np.ascontiguousarray(tile, tile.dtype.newbyteorder("<"))
+        chunk = _sealed(blosc.compress(little, _CODEC.encode(), _LEVEL, blosc.BITSHUFFLE))
+        self._index[place] = self._at, len(chunk)
+        self._at += self._file.write(chunk)
+
+    def seal(self) -> None:
+        """Write the index: the file is complete."""
+        self._file.write(_sealed(self._index.tobytes()))
+
+
+@contextmanager
+def open_shard_file(path: Path) -> Iterator[ShardFile]:
+    """A shard file to write to; it appears at `path`, whole, when the block ends well.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
-    index = np.full((SHARD_TILES, 2), _ABSENT, "<u8")
-    shuffle, at = blosc.BITSHUFFLE, 0
     with replacing(path) as part, part.open("wb") as file:
-        for tile, place in zip(tiles, places, strict=True):
-            little = np.ascontiguousarray(tile, tile.dtype.newbyteorder("<"))
-            chunk = _sealed(blosc.compress(little, _CODEC.encode(), _LEVEL, shuffle))
-            index[place] = at, len(chunk)
-            at += file.write(chunk)
-        file.write(_sealed(index.tobytes()))
+        shard = ShardFile(file)
+        yield shard
+        shard.seal()
 
 
 def read_index(path: Path) -> Index:

@@ -59,6 +59,8 @@ _GONE = "is no longer in the archive"
 _HEADERS_A_JOB = 64
 _SAVE_S = 20.0
 """Seconds of reading headers that a killed process loses at most."""
+_SAVE_FINDINGS = 20_000
+"""Patches found in headers that wait to join the plan; there they take a tenth of the memory."""
 _INLINE_BYTES = 500_000_000
 """Of pixels; with fewer than these, starting other processes takes longer than they save."""
 _WORKERS = 2
@@ -236,18 +238,18 @@ def _check_same_archive(job: _Job, done: frozenset[int]) -> None:
 
 def _located(job: _Job, plan: Plan) -> Plan:
     """The plan with the patches that are new in the archive, and quarantined ones that can be read now."""
-    reasons = dict(zip(plan.keys(), plan.patches["reason"], strict=True))
-    new = [patch for key, patch in job.patches.items() if key not in reasons]
-    again = [patch for key, patch in job.patches.items() if reasons.get(key)]
+    known = dict(zip(plan.keys(), plan.healthy().tolist(), strict=True))
+    new = [patch for key, patch in job.patches.items() if key not in known]
+    again = [patch for key, patch in job.patches.items() if not known.get(key, True)]
     jobs = [HeadersJob(job.archive, some, thorough=False) for some in _chunks(new)]
     jobs += [HeadersJob(job.archive, some, thorough=True) for some in _chunks(again)]
     done, saved, waiting = 0, time.monotonic(), list[Finding]()
     try:
         for findings in job.run(read_headers, jobs):
             done += len(findings)
-            waiting += [f for f in findings if not (f.reason and f.key in reasons)]
+            waiting += [f for f in findings if not (f.reason and f.key in known)]
             job.progress("headers", done, len(new) + len(again))
-            if time.monotonic() - saved > _SAVE_S:
+            if time.monotonic() - saved > _SAVE_S or len(waiting) > _SAVE_FINDINGS:
                 plan, waiting = _saved(job, plan, waiting), []
                 saved = time.monotonic()
     finally:
@@ -297,19 +299,24 @@ def _shard_jobs(job: _Job, plan: Plan, shards: Iterable[int], broken: Sequence[B
 
 def _quarantined(job: _Job, plan: Plan, broken: Sequence[Broken]) -> pd.DataFrame:
     """Rows of the index for broken patches: as listed, by their headers, by their pixels."""
-    reasons = dict(zip(plan.keys(), plan.patches["reason"], strict=True))
+    rows = np.flatnonzero(~plan.healthy())
+    bad = dict(zip(plan.keys(rows), plan.patches["reason"].iloc[rows], strict=True))
     listed = [(Key(b.region, b.season, b.patch), f"{b.file}: {b.reason}") for b in broken]
     # What lost a file after it was stored is in the store all the same.
-    listed = [(key, reason) for key, reason in listed if key in job.patches or reasons.get(key) != ""]
-    gone = {key for key, _ in listed if key not in job.patches}
-    bad = {key: reason for key, reason in reasons.items() if reason and key not in gone}
-    found = [(key, reason if key in job.patches else f"{key.patch} {_GONE}") for key, reason in bad.items()]
-    dataset, rows = job.archive.dataset, list[dict[str, Any]]()
+    lost = {key for key, _ in listed if key not in job.patches}
+    stored = (lost - bad.keys()).intersection(plan.keys()) if lost else set[Key]()
+    listed = [(key, reason) for key, reason in listed if key not in stored]
+    found = [
+        (key, reason if key in job.patches else f"{key.patch} {_GONE}")
+        for key, reason in bad.items()
+        if key not in lost
+    ]
+    dataset, table = job.archive.dataset, list[dict[str, Any]]()
     # A second patch of one name is told from the first by a number.
-    seen = Counter(key for key in job.patches if key not in bad)
+    seen = Counter(key for key in {key for key, _ in listed} if key in job.patches and key not in bad)
     for key, reason in [*found, *listed]:
         seen[key] += 1
         name = f"{key.patch}#{seen[key]}" if seen[key] > 1 else key.patch
-        rows.append({**key._asdict(), "patch": name, "reason": reason})
-        rows[-1]["id"] = tile_id(dataset, key.region, key.season, name, "")
-    return index_frame(rows).assign(dataset=dataset, status=QUARANTINED)
+        table.append({**key._asdict(), "patch": name, "reason": reason})
+        table[-1]["id"] = tile_id(dataset, key.region, key.season, name, "")
+    return index_frame(table).assign(dataset=dataset, status=QUARANTINED)

@@ -8,7 +8,8 @@ leaves a store that the same calls complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from landmeta.errors import DataError, OutputError
 from landmeta.legend import Legend
 from landmeta_catalog import _tile_index as tile_index
 from landmeta_catalog._manifest import Dataset, Manifest, check_name, enter, new_manifest, read_manifest
-from landmeta_catalog._shards import read_index, shard_path, write_shard_file
+from landmeta_catalog._shards import ShardFile, open_shard_file, read_index, shard_path
 from landmeta_catalog.tiles import OK, SHARD_TILES, ArraySpec, tile_checksum, tile_id
 
 _EXTRA = "extra"
@@ -129,63 +130,112 @@ def write_shard(
         shard: Its slots are `shard * SHARD_TILES` and the `SHARD_TILES - 1` that follow.
         arrays: For every array of the dataset the stored numbers (tile, band, y, x) of the rows whose
             `status` is ok, in their order.
-        rows: Rows of the index; `id`, `dataset` and `checksum` are filled in here. Without a column
-            `slot` the tiles take the first places of the shard. Quarantined rows may be among them.
+        rows: Rows of the index, see `ShardWriter.describe`. Without a column `slot` the tiles take the first
+            places of the shard.
 
     Raises:
         DataError: no such store or dataset.
         OutputError: the folder cannot be written or the disk is full.
         ValueError: arrays or slots that do not fit the dataset or the rows.
     """
-    there = read_manifest(store).dataset(dataset)
-    rows = _completed(there, shard, rows, arrays)
-    good = rows[rows["status"] == OK]
-    places = (good["slot"].to_numpy(np.int64) - shard * SHARD_TILES).tolist()
-    for spec in there.arrays:
-        write_shard_file(shard_path(store / dataset / spec.name, shard), arrays[spec.name], places)
-    tile_index.write_part(_part(store, dataset, str(shard)), rows)
-
-
-def _completed(
-    dataset: Dataset, shard: int, rows: pd.DataFrame, arrays: Mapping[str, npt.NDArray[Any]]
-) -> pd.DataFrame:
-    rows = rows.assign(dataset=dataset.name)
-    if "status" not in rows:
-        rows["status"] = OK
-    good = (rows["status"] == OK).to_numpy()
+    good = (rows["status"] == OK).to_numpy() if "status" in rows else np.ones(len(rows), bool)
     if "slot" not in rows:
-        rows["slot"] = np.where(good, shard * SHARD_TILES + np.cumsum(good) - 1, -1)
-    _check_fit(dataset, shard, rows.loc[good, "slot"].to_numpy(np.int64), arrays)
-    checksums = np.full(len(rows), "", dtype=object)
-    ordered = [arrays[spec.name] for spec in dataset.arrays]
-    checksums[good] = [tile_checksum(pixels) for pixels in zip(*ordered, strict=True)]
-    return rows.assign(checksum=checksums, id=_ids(rows))
+        rows = rows.assign(slot=np.where(good, shard * SHARD_TILES + np.cumsum(good) - 1, -1))
+    slots = rows.loc[good, "slot"].to_numpy(np.int64)
+    if uneven := {name: len(tiles) for name, tiles in arrays.items() if len(tiles) != len(slots)}:
+        msg = f"{len(slots)} rows take as many tiles, {uneven} were given"
+        raise ValueError(msg)
+    with open_shard(store, dataset, shard) as writer:
+        for at, slot in enumerate(slots.tolist()):
+            writer.add(slot, {name: tiles[at] for name, tiles in arrays.items()})
+        writer.describe(rows)
+
+
+class ShardWriter:
+    """Takes the tiles of one shard one by one, so that memory holds one of them; see `open_shard`."""
+
+    def __init__(self, store: Path, dataset: Dataset, shard: int, files: ExitStack) -> None:
+        self.rows: pd.DataFrame | None = None
+        self._folder, self._dataset, self._shard = store / dataset.name, dataset, shard
+        self._opened, self._files = files, dict[str, ShardFile]()
+        self._checksums: dict[int, str] = {}
+
+    def add(self, slot: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write a tile to its slot: for every array of the dataset the stored numbers (band, y, x).
+
+        Raises:
+            OutputError: the folder cannot be written.
+            ValueError: arrays or a slot that do not fit the dataset.
+        """
+        self._check_fit(slot, arrays)
+        if not self._files:
+            paths = {s.name: shard_path(self._folder / s.name, self._shard) for s in self._dataset.arrays}
+            self._files = {
+                name: self._opened.enter_context(open_shard_file(path)) for name, path in paths.items()
+            }
+        for name, file in self._files.items():
+            file.add(slot - self._shard * SHARD_TILES, arrays[name])
+        self._checksums[slot] = tile_checksum(arrays[name] for name in self._files)
+
+    def _check_fit(self, slot: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        first = self._shard * SHARD_TILES
+        end = min(first + SHARD_TILES, self._dataset.tiles)
+        if not first <= slot < end or slot in self._checksums:
+            msg = f"shard {self._shard} takes distinct slots {first}..{end - 1}, {slot} was given"
+            raise ValueError(msg)
+        specs = {spec.name: spec for spec in self._dataset.arrays}
+        if set(arrays) != set(specs):
+            msg = f"arrays {sorted(arrays)} were given, the dataset has {sorted(specs)}"
+            raise ValueError(msg)
+        for name, spec in specs.items():
+            found = arrays[name]
+            if found.shape != spec.shape or found.dtype != np.dtype(spec.dtype):
+                msg = f"array {name} takes {spec.shape} {spec.dtype}, {found.shape} {found.dtype} was given"
+                raise ValueError(msg)
+
+    def describe(self, rows: pd.DataFrame) -> None:
+        """Give the rows of the index, one for every tile that was added; quarantined ones may be among them.
+
+        `id`, `dataset` and `checksum` are filled in here.
+
+        Raises:
+            ValueError: rows of other tiles than those added.
+        """
+        rows = rows.assign(dataset=self._dataset.name)
+        if "status" not in rows:
+            rows["status"] = OK
+        good = (rows["status"] == OK).to_numpy()
+        slots = rows["slot"].to_numpy(np.int64)
+        if sorted(slots[good].tolist()) != sorted(self._checksums):
+            msg = f"rows of slots {slots[good]} for tiles at {sorted(self._checksums)}"
+            raise ValueError(msg)
+        checksums = [self._checksums[slot] if ok else "" for slot, ok in zip(slots, good, strict=True)]
+        self.rows = rows.assign(checksum=checksums, id=_ids(rows))
+
+
+@contextmanager
+def open_shard(store: Path, dataset: str, shard: int) -> Iterator[ShardWriter]:
+    """A shard to add tiles to; files and rows enter the store when the block ends well, else nothing does.
+
+    Raises:
+        DataError: no such store or dataset.
+        OutputError: the folder cannot be written or the disk is full.
+        ValueError: tiles were added and not described.
+    """
+    there = read_manifest(store).dataset(dataset)
+    with ExitStack() as files:
+        writer = ShardWriter(store, there, shard, files)
+        yield writer
+        if writer.rows is None:
+            msg = f"the tiles of shard {shard} have no rows"
+            raise ValueError(msg)
+    if len(writer.rows):
+        tile_index.write_part(_part(store, dataset, str(shard)), writer.rows)
 
 
 def _ids(rows: pd.DataFrame) -> list[str]:
     parts = (rows[name] for name in ("dataset", "region", "season", "patch", "quadrant"))
     return [tile_id(*values) for values in zip(*parts, strict=True)]
-
-
-def _check_fit(
-    dataset: Dataset, shard: int, slots: npt.NDArray[np.int64], arrays: Mapping[str, npt.NDArray[Any]]
-) -> None:
-    first = shard * SHARD_TILES
-    end = min(first + SHARD_TILES, dataset.tiles)
-    if len(np.unique(slots)) != len(slots) or bool(((slots < first) | (slots >= end)).any()):
-        msg = f"shard {shard} of {dataset.tiles} tiles takes distinct slots {first}..{end - 1}: {slots}"
-        raise ValueError(msg)
-    if set(arrays) != {spec.name for spec in dataset.arrays}:
-        msg = f"arrays {sorted(arrays)} were given, the dataset has {[s.name for s in dataset.arrays]}"
-        raise ValueError(msg)
-    for spec in dataset.arrays:
-        found = arrays[spec.name]
-        if found.shape != (len(slots), *spec.shape) or found.dtype != np.dtype(spec.dtype):
-            msg = (
-                f"array {spec.name} takes {(len(slots), *spec.shape)} {spec.dtype}, "
-                f"{found.shape} {found.dtype} was given"
-            )
-            raise ValueError(msg)
 
 
 def shards_done(store: Path, dataset: str) -> frozenset[int]:

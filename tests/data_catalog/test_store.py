@@ -18,7 +18,7 @@ from shapely import box
 from landmeta.errors import DataError, OutputError
 from landmeta.legend import DFC2020, WORLDCOVER
 from landmeta_catalog import _atomic, _tile_index
-from landmeta_catalog._shards import Shard, shard_path, write_shard_file
+from landmeta_catalog._shards import Shard, open_shard_file, shard_path
 from landmeta_catalog.store import TileStore
 from landmeta_catalog.store_writer import (
     create_dataset,
@@ -153,7 +153,9 @@ def test_any_places_of_a_shard_round_trip(
     path = tmp_path_factory.mktemp("shard") / "c.0.0.0.0"
     order = sorted(places, key=lambda place: (place * 37) % 11)
     tiles = pixels(len(order), seed)["s2"]
-    write_shard_file(path, tiles, order)
+    with open_shard_file(path) as file:
+        for tile, place in zip(tiles, order, strict=True):
+            file.add(place, tile)
     shard, out = Shard(path, S2), np.empty(S2.shape, np.uint16)
     for tile, place in zip(tiles, order, strict=True):
         shard.read(place, out)
@@ -301,7 +303,7 @@ def test_arrays_or_slots_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for arrays, bad_rows, words in (
         ({"s2": good["s2"]}, table, "were given, the dataset has"),
         ({**good, "s1": good["s1"].astype(np.float32)}, table, "array s1 takes"),
-        ({**good, "s2": good["s2"][:1]}, table, "array s2 takes"),
+        ({**good, "s2": good["s2"][:1]}, table, "2 rows take as many tiles"),
         (good, table.assign(slot=[3, 3]), "distinct slots"),
         (good, table.assign(slot=[3, 10]), "distinct slots"),
     ):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +26,7 @@ NO_BACKSCATTER = -32768
 SENSORS = ("s2", "s1")
 _Key = tuple[str, str, str]
 """Region, season and patch."""
-_Files = dict[str, tuple[Path, str]]
-"""Folder and name of a file by kind."""
+_Groups = dict[_Key, tuple["FileNames", ...]]
 _NAME = re.compile(
     r"(?P<roi>ROIs(?P<seed>\d{4})_(?P<season>[a-z]+))_(?P<kind>[a-z0-9]+)_(?P<scene>\w+)_(?P<patch>p\d+)\.tiff?",
     re.IGNORECASE,
@@ -76,25 +74,34 @@ def season_folders(root: Path, seeds: Sequence[str]) -> list[Path]:
     return found
 
 
+class FileNames(NamedTuple):
+    """Files of one kind in one folder: their names are `before`, the number of the patch, `after`."""
+
+    kind: str
+    folder: Path
+    before: str
+    after: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Siblings(Mapping[str, Path]):
     """Files of a patch by kind, without a path object each: a whole archive of them fits into memory."""
 
-    folders: tuple[tuple[str, Path], ...]
-    """Kind and its folder, the same tuple for all patches of a region."""
-    names: tuple[str, ...]
+    names: tuple[FileNames, ...]
+    """The same tuple for all patches of a region."""
+    number: str
 
     def __getitem__(self, kind: str) -> Path:
-        for (known, folder), name in zip(self.folders, self.names, strict=True):
-            if known == kind:
-                return folder / name
+        for names in self.names:
+            if names.kind == kind:
+                return names.folder / f"{names.before}{self.number}{names.after}"
         raise KeyError(kind)
 
     def __iter__(self) -> Iterator[str]:
-        return (kind for kind, _ in self.folders)
+        return (names.kind for names in self.names)
 
     def __len__(self) -> int:
-        return len(self.folders)
+        return len(self.names)
 
 
 def group_files(folders: Sequence[Path], kinds: Sequence[str]) -> tuple[list[Patch], list[Broken]]:
@@ -106,7 +113,8 @@ def group_files(folders: Sequence[Path], kinds: Sequence[str]) -> tuple[list[Pat
     Raises:
         DataError: no file of one of the kinds at all.
     """
-    groups: dict[_Key, _Files] = defaultdict(dict)
+    groups: _Groups = {}
+    shared: dict[tuple[FileNames, ...], tuple[FileNames, ...]] = {}
     broken: list[Broken] = []
     for kind, folder, file in _files(folders, kinds):
         name = _NAME.fullmatch(file)
@@ -115,34 +123,34 @@ def group_files(folders: Sequence[Path], kinds: Sequence[str]) -> tuple[list[Pat
             broken.append(Broken(Path(file).stem, "", "", folder / file, reason))
             continue
         key = (sys.intern(name["scene"]), sys.intern(name["season"].lower()), name["patch"].lower())
-        if kind in groups[key]:
-            first = groups[key][kind]
-            known = first[1] if first[0] == folder else f"{first[0].name}/{first[1]}"
-            reason = f"patch {key[2]} occurs twice, already as {known}"
+        known = groups.get(key, ())
+        number = name.start("patch") + 1
+        names = FileNames(kind, folder, file[:number], file[name.end("patch") :])
+        if kind in (other.kind for other in known):
+            first = Siblings(known, key[2][1:])[kind]
+            where = first.name if first.parent == folder else f"{first.parent.name}/{first.name}"
+            reason = f"patch {key[2]} occurs twice, already as {where}"
             broken.append(Broken(key[2], key[0], key[1], folder / file, reason))
         else:
-            groups[key][kind] = (folder, file)
-    _require_kinds(groups, kinds, folders)
+            groups[key] = shared.setdefault((*known, names), (*known, names))
+    _require_kinds(shared, kinds, folders)
     patches, lacking = _complete(groups, kinds)
     return patches, broken + lacking
 
 
-def _complete(groups: dict[_Key, _Files], kinds: Sequence[str]) -> tuple[list[Patch], list[Broken]]:
+def _complete(groups: _Groups, kinds: Sequence[str]) -> tuple[list[Patch], list[Broken]]:
     """Patches with all kinds, by name, and those that lack one; empties `groups`."""
     patches: list[Patch] = []
     broken: list[Broken] = []
-    shared: dict[tuple[tuple[str, Path], ...], tuple[tuple[str, Path], ...]] = {}
     for key in sorted(groups):
-        files = groups.pop(key)
-        missing = [kind for kind in kinds if kind not in files]
+        files = Siblings(groups.pop(key), key[2][1:])
+        missing = set(kinds).difference(files)
         if missing:
-            folder, file = next(iter(files.values()))
-            reason = f"patch {key[2]} has no {' and no '.join(missing)} file beside it"
-            broken.append(Broken(key[2], key[0], key[1], folder / file, reason))
-            continue
-        beside = tuple((kind, files[kind][0]) for kind in kinds)
-        names = tuple(files[kind][1] for kind in kinds)
-        patches.append(Patch(*key, Siblings(shared.setdefault(beside, beside), names)))
+            lacking = " and no ".join(kind for kind in kinds if kind in missing)
+            reason = f"patch {key[2]} has no {lacking} file beside it"
+            broken.append(Broken(key[2], key[0], key[1], next(iter(files.values())), reason))
+        else:
+            patches.append(Patch(*key, files))
     return patches, broken
 
 
@@ -157,8 +165,11 @@ def _files(folders: Sequence[Path], kinds: Sequence[str]) -> Iterator[tuple[str,
                         yield kind, folder, name
 
 
-def _require_kinds(groups: Mapping[_Key, _Files], kinds: Sequence[str], folders: Sequence[Path]) -> None:
-    absent = [kind for kind in kinds if not any(kind in files for files in groups.values())]
+def _require_kinds(
+    found: Iterable[tuple[FileNames, ...]], kinds: Sequence[str], folders: Sequence[Path]
+) -> None:
+    there = {names.kind for together in found for names in together}
+    absent = [kind for kind in kinds if kind not in there]
     if absent:
         msg = f"{folders[0].parent} holds no {' and no '.join(absent)} files at all"
         hint = f"--sensors {','.join(s for s in SENSORS if s not in absent)} does without"
