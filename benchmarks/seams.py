@@ -1,0 +1,368 @@
+"""Moments and seams on real scenes and the demo: `python benchmarks/seams.py --data ../shared/data`.
+
+Every scheme of `landmeta.bench.seams` classifies the same held-out pixels from the same support: the clusters
+of hls_worldcover of the parts val and test (protocols hls-5px and hls-20px), Aberystwyth in five folds, and
+the demo region against its truth. Differences to the product's scheme are paired: over clusters, and over
+patches of held-out pixels where there is one scene.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from landmeta.assessment import balanced_accuracy, paired_holdout, paired_unit_interval
+from landmeta.bench._acceptance_units import PixelEpisode, PixelUnit, Selection, reading, units_of
+from landmeta.bench.seams import (
+    SHIFTS,
+    Place,
+    Scheme,
+    Trained,
+    fit,
+    fitting,
+    place_for,
+    region_pixels,
+    thinned,
+)
+from landmeta.checkpoints import load_start
+from landmeta.labels import read_labels
+from landmeta.raster import open_imagery
+from landmeta.start import Start
+from landmeta_catalog.simulate import write_demo
+
+DEFAULT = "frozen, region"
+_TWO = ((0, 0), (5, 5))
+_FOUR = ((0, 0), (2, 5), (5, 7), (7, 2))
+
+
+def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
+    """The schemes for blocks of `core`; frozen ones with `halo`, moments of a part from `probe` pixels."""
+
+    def frozen(name: str, moments: Any = "region", **more: Any) -> Scheme:
+        return Scheme(name, moments, 2 * core, halo, **({"edge": "reflect", "probe": probe} | more))
+
+    def own(name: str, halo: int = 0, **more: Any) -> Scheme:
+        return Scheme(f"own {core}{name}", "own", core, halo, edge="reflect", **more)
+
+    return (
+        frozen(DEFAULT, edge="fill"),
+        frozen("frozen, region, mirrored edge"),
+        frozen("frozen, region, mirrored edge, 2 phases", phases=_TWO),
+        frozen("frozen, region, mirrored edge, 2 phases in the map only", phases=_TWO, one_phase_fit=True),
+        frozen("frozen, region, mirrored edge, 4 phases", phases=_FOUR),
+        frozen("frozen, sample of blocks", "sample"),
+        frozen("frozen, class-balanced support", "support"),
+        own(", cut"),
+        own(", logits blended", blended=True),
+        own(", probabilities blended", blended=True, space="probabilities"),
+        own(f" with context {2 * core}, logits blended", core // 2, blended=True),
+    )
+
+
+SCHEMES = {"chips": schemes(64, 16, 32), "scene": schemes(128, 48, 128)}
+"""The first is the product's: what the others are compared with."""
+
+_ORIGINS, _GRIDS = 2, 1  # shifts looked at, of the raster's origin and of the block grid
+_STABLE = 1200  # pixels whose classes are compared under shifts
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A scheme on one unit: held-out codes of every trial, and the shares of pixels that keep their class."""
+
+    predicted: list[np.ndarray]
+    origin_shift: float
+    block_shift: float
+    seconds: float
+
+
+def run_scheme(unit: PixelUnit, start: Start, scheme: Scheme, stable: np.ndarray) -> Outcome:
+    """Fit and classify every trial of a unit under a scheme; stability by the models of the first trial."""
+    begun = time.perf_counter()
+    image = unit.values * np.float32(unit.scale)
+    sample = region_pixels(image)
+    place, predicted, shares = None, [], []
+    every = np.unique(np.concatenate([e.query_index for t in unit.trials for e in t]))
+    for seed, episodes in enumerate(unit.trials):
+        kept = [thinned(e.train_codes, e.groups, seed) for e in episodes]
+        support = [(e.train_index[k], e.train_codes[k]) for e, k in zip(episodes, kept, strict=True)]
+        if place is None or scheme.moments == "support":
+            place = place_for(scheme, image, unit.bands, start, _spread(episodes[0]))
+            known = (
+                every if scheme.moments != "support" else np.concatenate([e.query_index for e in episodes])
+            )
+            parts = [known, sample, stable, *(i for t in unit.trials for e in t for i in (e.train_index,))]
+            index = np.unique(np.concatenate(parts))
+            views = place.views(index)
+        blended = fitting(scheme, views)
+        at = {name: np.searchsorted(index, v) for name, v in (("sample", sample), ("stable", stable))}
+        found = []
+        for (i, codes), e in zip(support, episodes, strict=True):
+            trained = fit(place, start, blended[at["sample"]], blended[np.searchsorted(index, i)], codes)
+            found.append(trained.classes(_some(views, np.searchsorted(index, e.query_index))))
+        predicted.append(np.concatenate(found))
+        if seed == 0:
+            shares = stability(place, trained, stable)
+    return Outcome(predicted, *shares, time.perf_counter() - begun)
+
+
+def _some(views: Any, at: np.ndarray) -> Any:
+    where = torch.from_numpy(at)
+    return type(views)(views.weights[:, where], views.features[:, where])
+
+
+def _spread(episode: PixelEpisode) -> np.ndarray:
+    """One labelled pixel a polygon, as many of each class; all labelled pixels where there are none."""
+    if episode.groups is None:
+        return episode.train_index
+    middle = {g: np.flatnonzero(episode.groups == g) for g in np.unique(episode.groups)}
+    chosen = np.array([m[len(m) // 2] for m in middle.values()])
+    codes = episode.train_codes[chosen]
+    few = min(15, np.unique(codes, return_counts=True)[1].min())
+    return np.concatenate([episode.train_index[chosen[codes == c][:few]] for c in np.unique(codes)])
+
+
+def stability(place: Place, trained: Trained, stable: np.ndarray) -> tuple[float, float]:
+    """Share of pixels that keep their class when the origin (1 to 63 px) or the block grid moves."""
+    rng = np.random.default_rng(0)
+    before = trained.classes(place.views(stable))
+
+    def kept(shifts: np.ndarray) -> float:
+        moved = [trained.classes(place.views(stable, (-int(d), -int(r)))) for d, r in shifts]
+        return float(np.mean([(m == before).mean() for m in moved]))
+
+    origins = rng.integers(1, SHIFTS, (_ORIGINS, 2), endpoint=True)
+    grids = 8 * rng.integers(1, SHIFTS // 8, (_GRIDS, 2), endpoint=True)
+    return kept(origins), kept(grids)
+
+
+# --- units -----------------------------------------------------------------------------------------
+
+
+def hls_units(data: Path, part: str, seeds: int) -> list[PixelUnit]:
+    """Clusters with the trials of hls-5px, then those of hls-20px."""
+    units = []
+    selection = Selection(data, part, seeds)
+    with reading(data):
+        for few, many in zip(units_of("hls-5px", selection), units_of("hls-20px", selection), strict=True):
+            a, b = few(), many()
+            if isinstance(a, PixelUnit) and isinstance(b, PixelUnit):
+                units.append(PixelUnit(a.name, a.values, a.scale, a.bands, a.trials + b.trials))
+    return units
+
+
+def aberystwyth_unit(data: Path) -> PixelUnit:
+    (load,) = units_of("aberystwyth", Selection(data, "all", 1))
+    with reading(data):
+        unit = load()
+    assert isinstance(unit, PixelUnit)
+    return unit
+
+
+def demo_unit(folder: Path, spots: int = 24, each: int = 300) -> PixelUnit:
+    """The demo region: its labels are support, pixels of spots spread over it the query, with their truth."""
+    import rasterio
+
+    files = write_demo(folder)
+    imagery = open_imagery([files.scene])
+    labels = read_labels(files.labels, imagery)
+    with rasterio.open(files.truth) as source:
+        truth = source.read(1)
+    height, width = imagery.shape
+    image = imagery.read(0, 0, height, width)
+    free = (truth != 255) & np.isfinite(image).all(axis=0)
+    train = labels.rows * width + labels.cols
+    free.ravel()[train] = False
+    query = _spots(free, spots, each, np.random.default_rng(0))
+    names = dict(zip(labels.legend.codes, labels.legend.names, strict=True))
+    with rasterio.open(files.truth) as source:
+        named = {c: k for k, c in _truth_names(source).items()}
+    codes = np.array([named[names[int(c)]] for c in labels.codes])
+    episode = PixelEpisode(train, codes, query, truth.ravel()[query].astype(np.int64), labels.groups)
+    return PixelUnit("demo", image, 1.0, imagery.bands.names, ((episode,),))
+
+
+def _truth_names(source: Any) -> dict[int, str]:
+    from landmeta_catalog.simulate import LEGEND
+
+    return dict(zip(LEGEND.codes, LEGEND.names, strict=True))
+
+
+def _spots(free: np.ndarray, spots: int, each: int, rng: np.random.Generator, side: int = 96) -> np.ndarray:
+    """Flat indices of pixels at random within squares at random; few squares meet few blocks."""
+    found = []
+    while len(found) < spots:
+        row, col = (int(rng.integers(0, size - side)) for size in free.shape)
+        inside = np.zeros_like(free)
+        inside[row : row + side, col : col + side] = True
+        if (index := np.flatnonzero(inside & free)).size >= each:
+            found.append(rng.permutation(index)[:each])
+    return np.unique(np.concatenate(found))
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+
+def truths(unit: PixelUnit) -> list[np.ndarray]:
+    return [np.concatenate([e.truth for e in t]) for t in unit.trials]
+
+
+def unit_rows(
+    task: str, units: Sequence[PixelUnit], outcomes: dict[str, list[Outcome]], trials: slice
+) -> list[dict[str, Any]]:
+    """One row a scheme over many units: means over units, differences to the default with their interval."""
+    table = {}
+    for name, found in outcomes.items():
+        scores = []
+        for unit, outcome in zip(units, found, strict=True):
+            pairs = list(zip(truths(unit)[trials], outcome.predicted[trials], strict=True))
+            scores.append(
+                [np.mean([f(t, p) for t, p in pairs]) for f in (balanced_accuracy, natural_accuracy)]
+            )
+        table[name] = np.array(scores)
+    dominant = np.array([np.bincount(truths(u)[0]).max() / len(truths(u)[0]) for u in units])
+    rows = []
+    for name, scores in table.items():
+        row = {"task": task, "scheme": name, "units": len(units)} | _means(scores, outcomes[name])
+        row["imbalanced_units"] = int((dominant >= 0.7).sum())
+        row["accuracy_imbalanced"] = round(float(scores[dominant >= 0.7, 1].mean()), 4)
+        for j, metric in enumerate(("balanced_accuracy", "accuracy")):
+            row[f"minus_default_{metric}"] = _interval(scores[:, j], table[DEFAULT][:, j])
+        few = dominant >= 0.7
+        row["minus_default_accuracy_imbalanced"] = _interval(scores[few, 1], table[DEFAULT][few, 1])
+        row["gap_minus_default_gap"] = _interval(
+            scores[:, 1] - scores[:, 0], table[DEFAULT][:, 1] - table[DEFAULT][:, 0]
+        )
+        rows.append(row)
+    best = max(table, key=lambda n: table[n][:, 0].mean())
+    rows[0]["default_minus_best"] = {"best": best} | _interval(table[DEFAULT][:, 0], table[best][:, 0])
+    return rows
+
+
+def natural_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of pixels that are right, classes as frequent as they are there."""
+    return float((truth == predicted).mean())
+
+
+def _means(scores: np.ndarray, found: Sequence[Outcome]) -> dict[str, float]:
+    return {
+        "balanced_accuracy": round(float(scores[:, 0].mean()), 4),
+        "accuracy": round(float(scores[:, 1].mean()), 4),
+        "gap": round(float((scores[:, 1] - scores[:, 0]).mean()), 4),
+        "origin_shift": round(float(np.mean([o.origin_shift for o in found])), 4),
+        "block_shift": round(float(np.mean([o.block_shift for o in found])), 4),
+        "seconds": round(float(np.mean([o.seconds for o in found])), 2),
+    }
+
+
+def _interval(ours: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    low, high = paired_unit_interval(ours, other)
+    return {"diff": round(float((ours - other).mean()), 4), "ci95": [round(low, 4), round(high, 4)]}
+
+
+def scene_rows(task: str, unit: PixelUnit, outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
+    """One row a scheme on one scene; patches of held-out pixels that touch are drawn as one."""
+    truth, default = truths(unit)[0], outcomes[DEFAULT].predicted[0]
+    groups = np.concatenate([_patches(e.query_index, unit.values.shape[1:]) for e in unit.trials[0]])
+
+    def against(ours: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+        diff, (low, high) = paired_holdout(truth, ours, other, groups)
+        return {"diff": round(diff, 4), "ci95": [round(low, 4), round(high, 4)]}
+
+    rows = []
+    for name, outcome in outcomes.items():
+        scores = np.array([[f(truth, outcome.predicted[0]) for f in (balanced_accuracy, natural_accuracy)]])
+        row = {"task": task, "scheme": name, "units": 1, "n": len(truth)} | _means(scores, [outcome])
+        rows.append(row | {"minus_default_balanced_accuracy": against(outcome.predicted[0], default)})
+    best = max(rows, key=lambda r: r["balanced_accuracy"])["scheme"]
+    rows[0]["default_minus_best"] = {"best": best} | against(default, outcomes[best].predicted[0])
+    return rows
+
+
+def _patches(index: np.ndarray, shape: tuple[int, ...], close: int = 12) -> np.ndarray:
+    """Patch of each pixel: pixels that lie within `close` of each other, and no others, share one."""
+    mask = np.zeros(shape, bool)
+    mask.ravel()[index] = True
+    grown = ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=close // 2)
+    found: np.ndarray = ndimage.label(grown)[0].ravel()[index].astype(np.int64)
+    return found + shape[0] * shape[1] * int(index[0])  # unlike those of other folds
+
+
+# --- the whole -------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--only", nargs="*", default=["val", "test", "aberystwyth", "demo"])
+    parser.add_argument("--out", type=Path)
+    a = parser.parse_args()
+    start, _ = load_start(None)
+    rows: list[dict[str, Any]] = []
+    for what in a.only:
+        rows += _task(what, a, start)
+        for row in rows:
+            print(json.dumps(row), flush=True)
+    if a.out:
+        a.out.write_text(json.dumps(record(a, rows), indent=1) + "\n")
+
+
+def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    if what in ("val", "test"):
+        units = hls_units(a.data, what, a.seeds)
+        outcomes: dict[str, list[Outcome]] = {s.name: [] for s in SCHEMES["chips"]}
+        for unit in units:
+            stable = np.sort(rng.permutation(unit.trials[0][0].query_index)[:_STABLE])
+            for scheme in SCHEMES["chips"]:
+                outcomes[scheme.name].append(run_scheme(unit, start, scheme, stable))
+        few, many = slice(0, a.seeds), slice(a.seeds, None)
+        return [
+            *unit_rows(f"hls-5px {what}", units, outcomes, few),
+            *unit_rows(f"hls-20px {what}", units, outcomes, many),
+        ]
+    with tempfile.TemporaryDirectory() as scratch:
+        load: dict[str, Callable[[], PixelUnit]] = {
+            "aberystwyth": lambda: aberystwyth_unit(a.data),
+            "demo": lambda: demo_unit(Path(scratch)),
+        }
+        unit = load[what]()
+    valid = np.isfinite(unit.values).all(axis=0) & (unit.values != 0).any(axis=0)
+    stable = _spots(valid, 8, _STABLE // 8, rng)
+    return scene_rows(what, unit, {s.name: run_scheme(unit, start, s, stable) for s in SCHEMES["scene"]})
+
+
+def record(a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "command": f"python benchmarks/seams.py --seeds {a.seeds} --only {' '.join(a.only)} --out {a.out}",
+        "commit": commit.stdout.strip(),
+        "seed": 0,
+        "hardware": {
+            "cpu": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "torch": torch.__version__,
+        },
+        "rows": rows,
+    }
+
+
+if __name__ == "__main__":
+    main()
