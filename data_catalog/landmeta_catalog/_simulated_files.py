@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 from pyproj import Transformer
-from rasterio.errors import NotGeoreferencedWarning
 
 from landmeta.errors import OutputError
 from landmeta_catalog._simulated_land import make_region
@@ -155,18 +153,15 @@ def _write_cells(
     workers: int | None,
     progress: Progress | None,
 ) -> None:
-    # rasterio silences a warning inside, which is not safe in threads unless it is silenced around them.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        pool = ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4))
-        try:
-            jobs = [pool.submit(_write_cell, root, cell, content, name) for cell in cells]
-            for done, job in enumerate(as_completed(jobs), 1):
-                job.result()
-                if progress is not None:
-                    progress("simulate", done, len(cells))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4))
+    try:
+        jobs = [pool.submit(_write_cell, root, cell, content, name) for cell in cells]
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            if progress is not None:
+                progress("simulate", done, len(cells))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write_cell(root: Path, cell: Cell, content: Content, name: Name) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,9 @@ from shapely.geometry.base import BaseGeometry
 Field = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
+
+_burning = threading.Lock()
+"""rasterio silences a warning of the identity transform inside; filters are the whole process's."""
 
 
 def fractal(
@@ -99,7 +103,8 @@ def draw(shapes: Iterable[BaseGeometry], size: int) -> Mask:
     burnt = [s for s in shapes if not s.is_empty]
     if not burnt:
         return np.zeros((size, size), bool)
-    filled = rasterio.features.rasterize(burnt, (size, size), transform=Affine.identity(), dtype="uint8")
+    with _burning:
+        filled = rasterio.features.rasterize(burnt, (size, size), transform=Affine.identity(), dtype="uint8")
     return np.asarray(filled, bool)
 
 
