@@ -82,7 +82,7 @@ def fetch(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of a simulated archive.", min=0)] = 0,
     regions: Annotated[
-        int | None, typer.Option(help="Regions of simulated-sen12ms. Default: 4.", min=1, max=100)
+        int | None, typer.Option(help="Regions of simulated-sen12ms. Default: 4.", min=1, max=400)
     ] = None,
     patches: Annotated[
         int | None, typer.Option(help="Patches in each simulated region. Default: 25 and 16.", min=1)

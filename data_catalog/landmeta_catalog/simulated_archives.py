@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from landmeta.errors import DataError
 from landmeta.splits import SEN12MS_REGIONS, Part
 from landmeta_catalog._simulated_files import SIDE, Cell, Content, Progress, grid_cells, publish
 
@@ -27,6 +28,8 @@ DFC2020_REGIONS: Mapping[tuple[str, str], tuple[float, float]] = {
 """Regions and seasons of DFC2020, with longitude and latitude of the places they are named after."""
 VERSION = 1
 """Raised whenever the same arguments no longer give the same archive."""
+MOST_REGIONS = 400
+"""Regions that a simulated SEN12MS can have: each 16 take one of 25 numbers in a season for validation."""
 _PARTS: tuple[Part, ...] = ("train", "train", "val", "holdout")
 _VALIDATION = 986 / 6114
 """Share of DFC2020's patches that the contest used to validate; the others are its test."""
@@ -55,8 +58,8 @@ def simulate_sen12ms(
     Args:
         folder: where the folders `ROIs...` are put, all at once when they are complete.
         seed: the same arguments give the same files.
-        regions: how many, over all seasons and all parts of the published split, or (season, scene number)
-            of each.
+        regions: how many, at most `MOST_REGIONS`, over all seasons and all parts of the published split, or
+            (season, scene number) of each.
         patches: patches of 256 px in each region.
         stride: pixels from patch to patch: 128 lets them overlap by half as those published do.
         shift: how far regions and seasons differ in spectra, texture, climate and backscatter, from 0 to 1.
@@ -69,6 +72,7 @@ def simulate_sen12ms(
         `folder`.
 
     Raises:
+        DataError: more than `MOST_REGIONS` regions.
         OutputError: the folder cannot be written, or holds an archive that was not simulated.
         ValueError: numbers that make no archive, an unknown season or a region given twice.
     """
@@ -88,10 +92,19 @@ def simulate_sen12ms(
 
 def _choose(seed: int, count: int) -> list[tuple[str, str]]:
     """(season, scene number) of `count` regions: seasons in turn, numbers from each part of the split."""
+    if count > MOST_REGIONS:
+        msg = f"simulated SEN12MS has names for {MOST_REGIONS} regions, {count} are asked for"
+        raise DataError(msg, f"ask for at most {MOST_REGIONS} regions, and for more patches in each")
     rng = np.random.default_rng([seed, 0])
     numbers = {part: rng.permutation(sorted(ids, key=int)).tolist() for part, ids in SEN12MS_REGIONS.items()}
-    turn = [(list(SEEDS)[i % 4], _PARTS[(i + i // 4) % 4], i // 4) for i in range(count)]
-    return [(season, numbers[part].pop()) for season, part, _ in turn]
+    order = {part: list(drawn) for part, drawn in numbers.items()}
+    chosen: list[tuple[str, str]] = []
+    for at in range(count):
+        season, part = list(SEEDS)[at % 4], _PARTS[(at + at // 4) % 4]
+        # Once every number is in use, one stands for another place in each of the other seasons.
+        again = (number for number in order[part] if (season, number) not in chosen)
+        chosen.append((season, numbers[part].pop() if numbers[part] else next(again)))
+    return chosen
 
 
 def _sen12ms_name(cell: Cell, kind: str, number: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import numpy as np
 import pytest
 import rasterio
 from scipy import ndimage
+from shapely import box
 
-from landmeta.errors import OutputError
+from landmeta.errors import DataError, OutputError
 from landmeta.legend import DFC2020, IGBP_TO_DFC2020
 from landmeta.splits import region_part
 from landmeta_catalog._simulated_files import Content, draw_patches, grid_cells
@@ -21,7 +24,14 @@ from landmeta_catalog._simulated_modis import CELL, modis_cover
 from landmeta_catalog._simulated_radar import backscatter
 from landmeta_catalog.archives import open_archive
 from landmeta_catalog.archives.base import quadrant
-from landmeta_catalog.simulated_archives import DFC2020_REGIONS, simulate_dfc2020, simulate_sen12ms
+from landmeta_catalog.noise import draw
+from landmeta_catalog.simulated_archives import (
+    DFC2020_REGIONS,
+    MOST_REGIONS,
+    _choose,
+    simulate_dfc2020,
+    simulate_sen12ms,
+)
 from landmeta_catalog.spectra import Atmosphere, Surface
 
 REGIONS = [("spring", "1"), ("winter", "26")]
@@ -105,6 +115,26 @@ def test_regions_are_drawn_over_all_seasons_and_parts_of_the_split(tmp_path: Pat
     assert {p.season for p in patches} == {"spring", "summer", "fall", "winter"}
     assert {region_part(p.season, p.region) for p in patches} == {"train", "val", "holdout"}
     assert told == [("simulate", n, 4) for n in (1, 2, 3, 4)]
+
+
+def test_shapes_drawn_in_threads_leave_the_filters_of_warnings_alone() -> None:
+    before = list(warnings.filters)
+    shapes = [box(i, i, i + 9.0, i + 9.0) for i in range(5)]
+    with ThreadPoolExecutor(8) as threads:
+        masks = list(threads.map(lambda _: draw(shapes, 40), range(400)))
+    assert all((mask == masks[0]).all() for mask in masks)
+    assert warnings.filters == before
+
+
+def test_there_are_names_for_four_hundred_regions_and_no_more(tmp_path: Path) -> None:
+    for seed in range(3):
+        names = _choose(seed, MOST_REGIONS)
+        assert len(set(names)) == MOST_REGIONS
+        assert names[:90] == _choose(seed, 90)
+        parts = Counter(region_part(season, region) for season, region in names)
+        assert parts == {"train": 200, "val": 100, "holdout": 100}
+    with pytest.raises(DataError, match="names for 400 regions, 401 are asked for"):
+        simulate_sen12ms(tmp_path, regions=MOST_REGIONS + 1, patches=1)
 
 
 def test_an_archive_is_found_again_and_made_anew_for_other_arguments(tmp_path: Path) -> None:
