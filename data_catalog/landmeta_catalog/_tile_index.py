@@ -45,12 +45,8 @@ SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in INDEX_COLU
 _POSITION = {name: i for i, name in enumerate(INDEX_COLUMNS)}
 """Columns of the file: every column of the index is one, a list too."""
 
-_GEO = {
-    "version": "1.1.0",
-    "primary_column": "geometry",
-    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
-}
-"""GeoParquet: without a CRS entry the geometry is in longitude and latitude of WGS 84 (OGC:CRS84)."""
+_SHAPES = {b"\x03": "Polygon", b"\x06": "MultiPolygon"}
+"""Kinds of footprints by the second byte of their WKB; those across the 180th meridian have two polygons."""
 
 _CELL = ["dataset", "region", "season"]
 _UNREADABLE = "run the same landmeta ingest command again"
@@ -91,7 +87,7 @@ def _wkb(shapes: pd.Series) -> list[bytes | None]:
     values = np.empty(len(shapes), dtype=object)
     values[:] = list(shapes)
     drawn = shapely.is_geometry(values)
-    values[drawn] = shapely.to_wkb(values[drawn])
+    values[drawn] = shapely.to_wkb(values[drawn], byte_order=1)  # little-endian, as `_SHAPES` is
     return [value if isinstance(value, bytes) else None for value in values]
 
 
@@ -112,20 +108,31 @@ def merge_parts(index: Path, parts: Sequence[Path]) -> None:
         DataError: a part is damaged.
         OutputError: the folder cannot be written or the disk is full.
     """
-    schema = SCHEMA.with_metadata({"geo": json.dumps(_GEO)})
+    cells, shapes = _cells(parts)
+    schema = SCHEMA.with_metadata({"geo": json.dumps(_geo(shapes))})
     with replacing(index) as target, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for table in _regrouped(_read_cell(cell) for cell in _cells(parts)):
+        for table in _regrouped(_read_cell(cell) for cell in cells):
             pieces = -(-table.num_rows // (2 * ROW_GROUP))
             writer.write_table(table.cast(schema), row_group_size=-(-table.num_rows // pieces))
 
 
-def _cells(parts: Sequence[Path]) -> list[_Cell]:
+def _geo(shapes: Iterable[str]) -> dict[str, object]:
+    """GeoParquet: without a CRS entry the geometry is in longitude and latitude of WGS 84 (OGC:CRS84)."""
+    column = {"encoding": "WKB", "geometry_types": sorted(shapes)}
+    return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+
+
+def _cells(parts: Sequence[Path]) -> tuple[list[_Cell], set[str]]:
+    """The cells that some parts hold, in order, and the kinds of shapes in them."""
     holders: dict[tuple[str, str, str], list[Path]] = {}
+    shapes: set[bytes] = set()
     for path in parts:
-        keys = _read(path, _CELL).group_by(_CELL).aggregate([]).to_pylist()
-        for key in keys:
+        rows = _read(path, [*_CELL, "geometry"])
+        shapes.update(pc.unique(pc.binary_slice(rows["geometry"], 1, 2)).drop_null().to_pylist())
+        for key in rows.group_by(_CELL).aggregate([]).to_pylist():
             holders.setdefault((key["dataset"], key["region"], key["season"]), []).append(path)
-    return [_Cell(key, tuple(paths)) for key, paths in sorted(holders.items())]
+    cells = [_Cell(key, tuple(paths)) for key, paths in sorted(holders.items())]
+    return cells, {_SHAPES[kind] for kind in shapes}
 
 
 def _read_cell(cell: _Cell) -> pa.Table:

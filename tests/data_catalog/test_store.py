@@ -1,73 +1,35 @@
+"""What is read from a store: tiles, the index, and clear words where something is not there."""
+
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapely import box
+from shapely import MultiPolygon, box
 
-from landmeta.errors import DataError, OutputError
-from landmeta.legend import DFC2020, WORLDCOVER
-from landmeta_catalog import _atomic, _tile_index
-from landmeta_catalog._shards import Shard, open_shard_file, shard_path
+from landmeta.errors import DataError
+from landmeta.legend import DFC2020
+from landmeta_catalog import _tile_index
+from landmeta_catalog._shards import Shard, open_shard_file
 from landmeta_catalog.store import TileStore
 from landmeta_catalog.store_writer import (
     create_dataset,
     finish_dataset,
-    grow_dataset,
     shards_done,
     write_shard,
 )
-from landmeta_catalog.tiles import INDEX_COLUMNS, SHARD_TILES, ArraySpec, index_frame, tile_checksum
+from landmeta_catalog.tiles import INDEX_COLUMNS, SHARD_TILES, index_frame, tile_checksum
 
-SIDE = 16
-S2 = ArraySpec("s2", ("B02", "B03", "B04"), "uint16", 1e-4, nodata=0, side=SIDE)
-S1 = ArraySpec("s1", ("VV", "VH"), "int16", 1e-2, nodata=-32768, side=SIDE)
-SETTINGS = {"crop": "quadrants", "majority": "published"}
-
-
-def pixels(tiles: int, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    s2 = rng.integers(0, 12000, (tiles, *S2.shape)).astype(np.uint16)
-    s1 = rng.integers(-3000, 0, (tiles, *S1.shape)).astype(np.int16)
-    s1[:, 0, 0, 0] = -32768
-    return {"s2": s2, "s1": s1}
-
-
-def rows(tiles: int, first: int = 0, per_region: int = 50) -> pd.DataFrame:
-    records = []
-    for i in range(first, first + tiles):
-        region, code = str(i // per_region), i % 3 + 1
-        west = 10 + i * 0.01
-        records.append(
-            {"region": region, "season": "spring", "patch": f"p{i}", "quadrant": "tl", "block": f"p{i}",
-             "class_code": code, "class_name": DFC2020.names[code - 1], "class_fractions": [0.25] * 10,
-             "valid_fraction": 1.0, "crs": "EPSG:32632", "x": 500000.0 + i, "y": 4e6, "pixel": 10.0,
-             "side": SIDE, "geometry": box(west, 50, west + 0.01, 50.01)}
-        )  # fmt: skip
-    return index_frame(records).drop(columns="slot")
-
-
-def make(
-    store: Path, counts: Sequence[int] = (SHARD_TILES, 22), *, name: str = "sim"
-) -> list[dict[str, np.ndarray]]:
-    """A finished store of one dataset with as many tiles in each shard."""
-    create_dataset(store, name, (S2, S1), DFC2020, len(counts) * SHARD_TILES, settings=SETTINGS)
-    written = []
-    for shard, tiles in enumerate(counts):
-        written.append(pixels(tiles, seed=shard))
-        write_shard(store, name, shard, written[-1], rows(tiles, shard * SHARD_TILES))
-    finish_dataset(store, name, index_frame([]))
-    return written
+from .small_store import S1, S2, SETTINGS, make, one_line, pixels, rows
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +37,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiles") / "store"
     make(path)
     return path
-
-
-def one_line(error: pytest.ExceptionInfo[DataError]) -> str:
-    """The message, after checking that it is one line and comes with a hint of one line."""
-    text, hint = str(error.value), error.value.hint
-    assert "\n" not in text
-    assert hint
-    assert "\n" not in hint
-    return text
 
 
 # --- reading back ----------------------------------------------------------------------------------
@@ -194,6 +147,26 @@ def test_the_index_is_a_geoparquet_file(store: Path) -> None:
     assert shapes.geometry.iloc[1].equals(box(10.01, 50, 10.02, 50.01))
 
 
+def test_the_index_says_which_kinds_of_footprints_it_has(tmp_path: Path) -> None:
+    def kinds() -> list[str]:
+        described = json.loads(pq.read_schema(tmp_path / "index.parquet").metadata[b"geo"])
+        return list(described["columns"]["geometry"]["geometry_types"])
+
+    create_dataset(tmp_path, "sim", (S2, S1), DFC2020, 10, settings=SETTINGS)
+    table = rows(3)
+    for shapes, expected in (
+        ([None] * 3, []),
+        ([*table["geometry"][:2], None], ["Polygon"]),
+        # A tile across the 180th meridian is cut there.
+        ([*table["geometry"][:2], MultiPolygon([box(179, 0, 180, 1), box(-180, 0, -179, 1)])],
+         ["MultiPolygon", "Polygon"]),
+    ):  # fmt: skip
+        write_shard(tmp_path, "sim", 0, pixels(3), table.assign(geometry=shapes))
+        finish_dataset(tmp_path, "sim", index_frame([]))
+        assert kinds() == expected
+    assert gpd.read_parquet(tmp_path / "index.parquet").geometry.iloc[2].bounds == (-180, 0, 180, 1)
+
+
 def test_regions_count_the_tiles_of_each_class(store: Path) -> None:
     with TileStore.open(store) as tiles:
         table = tiles.regions("sim")
@@ -220,8 +193,6 @@ def test_quarantined_tiles_are_in_the_index_when_asked_for(tmp_path: Path) -> No
 
 
 def test_row_groups_let_a_region_be_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pyarrow.parquet as pq
-
     monkeypatch.setattr(_tile_index, "ROW_GROUP", 40)
     make(tmp_path / "store")
     metadata = pq.ParquetFile(tmp_path / "store" / "index.parquet").metadata
@@ -230,156 +201,7 @@ def test_row_groups_let_a_region_be_read_alone(tmp_path: Path, monkeypatch: pyte
     assert sum(g.min <= "1" <= g.max for g in groups) < len(groups)
 
 
-# --- writing, again and in pieces ------------------------------------------------------------------
-
-
-def test_two_datasets_share_a_store(tmp_path: Path) -> None:
-    make(tmp_path, (5,), name="b")
-    make(tmp_path, (6,), name="a")
-    with TileStore.open(tmp_path) as tiles:
-        assert set(tiles.datasets) == {"a", "b"}
-        assert tiles.index()["dataset"].astype(str).tolist() == ["a"] * 6 + ["b"] * 5
-        assert tiles.legend("b") == DFC2020
-        assert tiles.arrays("a") == (S2, S1)
-
-
-def test_shards_written_in_any_order_and_twice_give_the_same_store(tmp_path: Path) -> None:
-    for name, order in (("one", (0, 1)), ("two", (1, 0, 1))):
-        create_dataset(tmp_path / name, "sim", (S2, S1), DFC2020, 200, settings=SETTINGS)
-        for shard in order:
-            write_shard(tmp_path / name, "sim", shard, pixels(30, shard), rows(30, shard * SHARD_TILES))
-        finish_dataset(tmp_path / name, "sim", index_frame([]))
-    with TileStore.open(tmp_path / "one") as one, TileStore.open(tmp_path / "two") as two:
-        pd.testing.assert_frame_equal(one.index(), two.index())
-
-
-def test_a_dataset_grows_and_its_new_tiles_join_their_region(tmp_path: Path) -> None:
-    make(tmp_path, (20,))
-    grow_dataset(tmp_path, "sim", 2 * SHARD_TILES)
-    with TileStore.open(tmp_path) as tiles:
-        assert len(tiles.index()) == 20, "what is finished stays readable while more is added"
-    write_shard(tmp_path, "sim", 1, pixels(5, 9), rows(5, 20))
-    finish_dataset(tmp_path, "sim", index_frame([]))
-    with TileStore.open(tmp_path) as tiles:
-        assert tiles.index(region="0")["slot"].tolist() == [*range(20), *range(SHARD_TILES, SHARD_TILES + 5)]
-    assert zarr.open_array(tmp_path / "sim" / "s1", mode="r").shape[0] == 2 * SHARD_TILES
-    with pytest.raises(DataError, match="cannot shrink"):
-        grow_dataset(tmp_path, "sim", 3)
-
-
-def test_creating_a_dataset_again_is_refused_only_where_it_differs(tmp_path: Path) -> None:
-    def create(**changes: object) -> None:
-        given = {"arrays": (S2, S1), "legend": DFC2020, "settings": SETTINGS, **changes}
-        create_dataset(tmp_path, "sim", given["arrays"], given["legend"], 10, settings=given["settings"])  # type: ignore[arg-type]
-
-    create()
-    create()
-    for change, words in (
-        ({"arrays": (S2,)}, r"other arrays: s2 \(3 bands, 16 px, uint16\), s1 .*; now s2 \(3"),
-        ({"legend": WORLDCOVER}, "other legend: Forest"),
-        ({"settings": {**SETTINGS, "crop": "centre"}}, "other settings: crop 'quadrants', now 'centre'"),
-    ):
-        with pytest.raises(DataError, match=words) as error:
-            create(**change)
-        one_line(error)
-
-
-def test_a_folder_with_other_files_is_not_made_a_store(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("chapter 1")
-    with pytest.raises(DataError, match=r"no store\.json") as error:
-        make(tmp_path)
-    one_line(error)
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", "ä b", "-x"])
-def test_a_dataset_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match="cannot be a folder"):
-        create_dataset(tmp_path, name, (S2,), DFC2020, 1, settings={})
-
-
-def test_arrays_or_slots_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    create_dataset(tmp_path, "sim", (S2, S1), DFC2020, 10, settings=SETTINGS)
-    good, table = pixels(2), rows(2)
-    for arrays, bad_rows, words in (
-        ({"s2": good["s2"]}, table, "were given, the dataset has"),
-        ({**good, "s1": good["s1"].astype(np.float32)}, table, "array s1 takes"),
-        ({**good, "s2": good["s2"][:1]}, table, "2 rows take as many tiles"),
-        (good, table.assign(slot=[3, 3]), "distinct slots"),
-        (good, table.assign(slot=[3, 10]), "distinct slots"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            write_shard(tmp_path, "sim", 0, arrays, bad_rows)
-    assert shards_done(tmp_path, "sim") == frozenset()
-
-
-def test_a_shard_is_done_when_its_part_is_there_and_its_files_are_whole(tmp_path: Path) -> None:
-    make(tmp_path, (3, 4))
-    assert shards_done(tmp_path, "sim") == {0, 1}
-    (tmp_path / "sim" / "parts" / "0.parquet").unlink()
-    assert shards_done(tmp_path, "sim") == {1}
-    truncate(shard_path(tmp_path / "sim" / "s1", 1), 100)
-    assert shards_done(tmp_path, "sim") == frozenset()
-
-
-def test_a_write_that_fails_leaves_neither_half_files_nor_a_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create_dataset(tmp_path, "sim", (S2, S1), DFC2020, 10, settings=SETTINGS)
-
-    def full(part: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(_atomic, "_flush", full)
-    with pytest.raises(OutputError, match="No space left on device") as error:
-        write_shard(tmp_path, "sim", 0, pixels(2), rows(2))
-    assert "--out" in error.value.hint
-    assert {path.name for path in (tmp_path / "sim").rglob("*")} == {"zarr.json", "s1", "s2", "parts"}
-
-
-# --- damage ----------------------------------------------------------------------------------------
-
-
-def truncate(path: Path, missing: int) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) - missing])
-
-
-def flip(path: Path, at: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[at] ^= 0xFF
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("harm", "words"),
-    [
-        (lambda path: truncate(path, 1000), "truncated or damaged"),
-        (lambda path: path.write_bytes(b""), "truncated or damaged"),
-        (lambda path: flip(path, -10), "truncated or damaged"),
-        (lambda path: flip(path, 50), "checksum of the tile at place 0"),
-        (lambda path: path.write_bytes(b"more" + path.read_bytes()), "its index speaks of"),
-        (lambda path: path.unlink(), "No such file"),
-    ],
-    ids=["truncated", "empty", "index", "tile", "longer", "absent"],
-)
-def test_a_damaged_shard_is_named_with_its_cure(tmp_path: Path, harm, words: str) -> None:
-    make(tmp_path, (3,))
-    path = shard_path(tmp_path / "sim" / "s2", 0)
-    harm(path)
-    with TileStore.open(tmp_path) as tiles, pytest.raises(DataError, match=words) as error:
-        tiles.read("sim", "s2", [0])
-    assert str(path) in one_line(error)
-    assert str(tmp_path / "sim" / "parts" / "0.parquet") in error.value.hint
-
-
-def test_the_cure_of_a_damaged_shard_works(tmp_path: Path) -> None:
-    make(tmp_path, (3,))
-    flip(shard_path(tmp_path / "sim" / "s2", 0), 50)
-    (tmp_path / "sim" / "parts" / "0.parquet").unlink()
-    assert shards_done(tmp_path, "sim") == frozenset()
-    make(tmp_path, (3,))
-    with TileStore.open(tmp_path) as tiles:
-        np.testing.assert_array_equal(tiles.read("sim", "s2", range(3)), pixels(3)["s2"])
+# --- what is not there -----------------------------------------------------------------------------
 
 
 def test_a_folder_that_is_no_store_is_named(tmp_path: Path) -> None:
