@@ -71,15 +71,20 @@ def speed(
     tasks: Annotated[
         int, typer.Option(help="Tasks of each source on which accuracy is compared, 0 for none.", min=0)
     ] = 6,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="map (adapting too) or engines; repeat for several. Default: all."),
+    ] = None,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
-    """Time adapting and mapping against the naive reference, and say at what accuracy and memory."""
+    """Time what landmeta does against plain references, and say at what accuracy and memory."""
     del debug
     from landmeta_cli.speed import speed_run
+    from landmeta_cli.speed_tables import speed_table
 
     with progress_bars() as progress:
-        found = speed_run(repeats=repeats, threads=threads, data=data, tasks=tasks, progress=progress)
+        found = speed_run(part, repeats=repeats, threads=threads, data=data, tasks=tasks, progress=progress)
     emit(json.dumps(plain(found), indent=2) if as_json else speed_table(found))
 
 
@@ -181,53 +186,6 @@ def _tell_cell(cell: Any, state: str, error: str) -> None:
         say("warning", f"{cell.name} failed: {error}")
     elif state == "done":
         say("note", f"{cell.name} done")
-
-
-def speed_table(found: Mapping[str, Any]) -> str:
-    """One line a job: seconds, ratio, goal and speed; then accuracy beside the reference's, and memory."""
-    cells = [
-        (
-            r["what"],
-            f"{r['reference_s']:.1f}",
-            f"{r['ours_s']:.2f}",
-            f"{r['ratio']:.0f}",
-            f"{r['goal']:.0f}",
-            f"{r['gflops']:.0f}",
-            f"{r['share_of_matrix_product']:.0%}",
-        )
-        for r in found["rows"]
-    ]
-    head = ("job", "reference s", "landmeta s", "ratio", "goal", "GFLOP/s", "of matrix product")
-    hardware, peak = found["hardware"], found["mapping_peak_mb"]
-    memory = "not measured on this system" if peak is None else f"{peak:.0f} MB"
-    return "\n".join(
-        [
-            table(head, cells, indent=0),
-            f"\nReference: {found['reference']}.",
-            f"{hardware['threads']} threads, {hardware['gflops']} GFLOP/s in a matrix product.",
-            f"Peak memory of a process that maps the scene: {memory}.",
-            _speed_accuracy(found["accuracy"]),
-            f"Accuracy: {found['accuracy_sample']}.",
-        ]
-    )
-
-
-def _speed_accuracy(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy of our efforts beside the reference's on the same tasks."""
-    cells = [
-        (
-            row["source"],
-            row["effort"],
-            str(row["tasks"]),
-            f"{row['ours']:.3f}",
-            f"{row['reference']:.3f}",
-            f"{row['diff']:+.3f}",
-            f"{row['diff_ci95'][0]:+.3f}..{row['diff_ci95'][1]:+.3f}",
-        )
-        for row in rows
-    ]
-    head = ("accuracy on", "effort", "tasks", "landmeta", "reference", "difference", "95 %")
-    return f"\n{table(head, cells, indent=0)}\n" if rows else ""
 
 
 def acceptance_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,50 @@ _TASK_SIDE = 384  # of the scenes on which accuracy is compared, labelled in the
 _TASK_SEED = 100
 
 
+PARTS = ("map", "engines")
+"""What `landmeta bench speed` measures."""
+
+
 def speed_run(
-    *, repeats: int, threads: int, data: Path | None, tasks: int, progress: Progress
+    parts: Sequence[str] | None,
+    *,
+    repeats: int,
+    threads: int,
+    data: Path | None,
+    tasks: int,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Time ours against the naive reference, measure the memory of mapping and compare accuracies.
+    """Time ours against plain references.
 
     Args:
+        parts: Some of `PARTS`; all by default.
         repeats: Interleaved repetitions of the timings.
         threads: CPU threads of both sides.
         data: Folder of benchmark data; without it the accuracy on its chips is left out.
         tasks: Accuracy tasks of each source; 0 leaves accuracy out.
         progress: Told what is being done.
+
+    Raises:
+        BenchError: A part is unknown.
     """
+    from landmeta.errors import BenchError
+
+    for part in parts or ():
+        if part not in PARTS:
+            msg = f"unknown part {part!r} of the speed benchmark"
+            raise BenchError(msg, hint=f"--part takes {', '.join(PARTS)}")
+    found: dict[str, Any] = {}
+    if not parts or "map" in parts:
+        found |= _map_part(repeats, threads, data, tasks, progress)
+    if not parts or "engines" in parts:
+        found |= _engine_part(repeats, threads, progress)
+    return found
+
+
+def _map_part(
+    repeats: int, threads: int, data: Path | None, tasks: int, progress: Progress
+) -> dict[str, Any]:
+    """Adapting and mapping, the memory of mapping, and the accuracy at which they are fast."""
     from landmeta.bench.speed import mapping_memory, run_speed
     from landmeta.raster import imagery_of_array
     from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
@@ -45,6 +77,24 @@ def speed_run(
         raster = _written(scene, Path(folder) / "scene.tif")
         peak = mapping_memory(imagery, labels, raster, BANDS, SCALE, threads)
     return {**found, "mapping_peak_mb": peak, **_accuracy(data, tasks, progress)}
+
+
+def _engine_part(repeats: int, threads: int, progress: Progress) -> dict[str, Any]:
+    """Engines of the outer gradient, on the GPU too where there is one."""
+    import torch
+
+    from landmeta.bench.engine_speed import CPU_SETTINGS, CUDA_SETTINGS, FULL_WIDTH, engine_rows, ensemble_row
+
+    cuda = torch.cuda.is_available()
+    settings = [*CPU_SETTINGS, *(CUDA_SETTINGS if cuda else ())]
+    rows = engine_rows(settings, repeats=repeats, threads=threads, progress=progress)
+    progress("full width", 0, 0)
+    rows += engine_rows([FULL_WIDTH], repeats=1, threads=threads, engines=("loop",))
+    return {
+        "engines": rows,
+        "engine_gpu": torch.cuda.get_device_name() if cuda else "no GPU here: the CPU part alone",
+        "ensembles": [ensemble_row(device=device) for device in ("cpu", *(("cuda",) if cuda else ()))],
+    }
 
 
 def _accuracy(data: Path | None, tasks: int, progress: Progress) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from landmeta_catalog.simulate import simulate_scene
-from landmeta_cli.bench import speed_table
 from landmeta_cli.speed import simulated_tasks, tile_labels
+from landmeta_cli.speed_tables import speed_table
 
 from .conftest import Said
 
@@ -58,6 +58,23 @@ def test_the_table_does_without_accuracy_and_without_a_peak() -> None:
     assert "simulated" not in text
 
 
+def test_the_table_shows_the_engines_beside_the_plain_loop() -> None:
+    row = {"steps": 5, "side": 64, "width": 0.25, "device": "cpu", "engine": "hvp", "tasks_per_s": 1.234}
+    row |= {"ratio": 0.8, "memory_mb": 120.4, "memory_ratio": 0.21, "share_of_matrix_product": 0.7}
+    ensemble = {"classes": 5, "images": 64, "device": "cpu", "passes": 5.2}
+    text = speed_table({"engines": [row], "engine_gpu": "no GPU here", "ensembles": [ensemble]})
+    assert "hvp 1.23 0.80 120 0.21 70%" in " ".join(text.split())
+    assert "the time of 5.20 passes" in text
+    assert "reference s" not in text
+
+
+def test_an_unknown_part_is_one_line(landmeta: Callable[..., Said]) -> None:
+    said = landmeta("bench", "speed", "--part", "engine")
+    assert said.code == 2
+    assert "--part takes" in said.err
+    assert said.out == ""
+
+
 def test_labelled_tiles_are_whole_and_apart_and_the_purest_of_their_class() -> None:
     scene = simulate_scene(0, 128, per_class=0)
     labels = tile_labels(scene, 16, width=64)
@@ -77,7 +94,7 @@ def test_simulated_tasks_are_labelled_in_the_west_and_scored_in_the_east() -> No
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_whole_benchmark_prints_what_it_promises(landmeta: Callable[..., Said]) -> None:
-    said = landmeta("bench", "speed", "--repeats", 1, "--tasks", 1, "--json")
+    said = landmeta("bench", "speed", "--part", "map", "--repeats", 1, "--tasks", 1, "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert {row["what"] for row in found["rows"]} == {"adapt quick", "adapt standard", "map"}
