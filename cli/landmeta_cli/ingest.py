@@ -129,6 +129,13 @@ def folder(
     bands: _Bands = None,
     scale: _Scale = None,
     offset: _Offset = None,
+    crop: Annotated[
+        Crop | None, typer.Option(help="Chips with a band of labels: what each is cut into. Default: whole.")
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Chips: JSON whose lists of clusters for this dataset become its regions."),
+    ] = None,
     name: _Name = None,
     workers: _Workers = None,
     as_json: _Json = False,
@@ -136,7 +143,8 @@ def folder(
 ) -> None:
     """Read any class/tile folder of TIFF, PNG, JPEG or WebP, or TIFF chips with a band of labels."""
     del debug
-    given = {"bands": bands, "scale": scale, "offset": offset}
+    cut = None if crop is None else crop.value
+    given = {"bands": bands, "scale": scale, "offset": offset, "crop": cut, "splits": splits and str(splits)}
     options = {key: value for key, value in given.items() if value is not None}
     _ingest("folder", path, out, options, name=name, workers=workers, as_json=as_json)
 

@@ -117,8 +117,12 @@ _SPLITS: Mapping[str, Mapping[str, Any]] = {
         "validation": ["141"],
         "test": ["91", "103", "110", "130"],
     },
+    "hls_worldcover": {"split": "list", "train": ["train"], "validation": ["val"], "test": ["test"]},
 }
-"""Regions of the datasets whose split is published or fixed; 141 of the training regions gives the curve."""
+"""Regions of the datasets whose split is published or fixed; 141 of the training regions gives the curve.
+
+The chips of hls_worldcover have no place; its regions are the parts of a table of splits (by cluster).
+"""
 
 
 def preset(name: str) -> Preset:

@@ -342,6 +342,24 @@ def test_chips_with_a_band_of_labels_are_recognised(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(archive)) == archive
 
 
+def test_chips_are_cut_and_put_into_the_parts_of_a_table_of_splits(tmp_path: Path) -> None:
+    folder, splits = chips(tmp_path / "hls", count=5), tmp_path / "splits.json"
+    splits.write_text('{"hls": {"train": ["0"], "test": ["1"], "note": "by cluster"}}', encoding="utf-8")
+    archive = open_archive("folder", folder, crop="quadrants", splits=splits)
+    assert [spec.side for spec in archive.arrays] == [8, 8]
+    assert archive.quadrants == ("tl", "tr", "bl", "br")
+    regions = {p.patch: p.region for p in archive.scan()[0]}
+    assert regions == {"000": "train", "001": "train", "002": "test", "003": "test", "004": "other"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"other": {}}', '{"hls": {"note": "none"}}', '{"hls": 3}'])
+def test_splits_that_list_no_cluster_are_refused(tmp_path: Path, text: str) -> None:
+    splits = tmp_path / "splits.json"
+    splits.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"splits\.json"):
+        open_archive("folder", chips(tmp_path / "hls"), splits=splits)
+
+
 def test_chips_without_a_known_band_of_labels_say_what_they_have(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no band of labels \(names of its bands: b01, .*, answers\)"):
         open_archive("folder", chips(tmp_path, band="answers"))

@@ -35,7 +35,8 @@ def open_archive(kind: str, path: Path, **options: Any) -> Archive:
             or folders of classes (those of EuroSAT with 13 bands are recognised by their names).
         path: its folder.
         **options: what the reader takes: `dataset`; `sensors`, `crop` (both contests) and `majority`
-            (SEN12MS); `bands`, `scale` and `offset` (folders). None stands for the default.
+            (SEN12MS); `bands`, `scale` and `offset` (folders of classes); `scale`, `crop` and `splits`
+            (chips). None stands for the default.
 
     Raises:
         DataError: no such kind, option or choice, or nothing of that kind at `path`.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from landmeta_catalog.archives._files import Header, read_header, read_image
 from landmeta_catalog.archives._images import Layout, layout_of, usual_header
 from landmeta_catalog.archives._index import NAME, Row, read_index
 from landmeta_catalog.archives.base import (
+    CROPS,
     Broken,
     Codes,
+    Crop,
     Patch,
     PatchData,
     Place,
@@ -28,6 +31,8 @@ from landmeta_catalog.tiles import ArraySpec
 
 LABEL_BANDS: Mapping[str, Legend] = {"worldcover": WORLDCOVER, "dfc2020": DFC2020}
 """Names of a band of class codes, and the legend of its codes."""
+OTHER_PART = "other"
+"""Region of chips that a table of splits does not list."""
 FILL = -9999
 """Fill value of the surface reflectance of Harmonized Landsat Sentinel-2, HLS user guide v2."""
 
@@ -36,8 +41,9 @@ FILL = -9999
 class LabelledChips:
     """Reader of chips with a label band in one folder; `labelled_chips` makes one.
 
-    Class of a chip is the majority of its pixels; where `index.csv` has a column `cluster`, the chips of a
-    cluster, which show one place on several dates, make one block.
+    Class of a tile is the majority of its pixels; where `index.csv` has a column `cluster`, the chips of a
+    cluster, which show one place on several dates, make one block. `parts` are the names of the regions that
+    clusters are put into, where a table of splits is given.
     """
 
     path: Path
@@ -45,17 +51,20 @@ class LabelledChips:
     legend: Legend
     layout: Layout
     label_band: str
+    crop: Crop = "whole"
+    parts: Mapping[str, str] | None = field(default=None, hash=False)
 
     @property
     def arrays(self) -> tuple[ArraySpec, ...]:
         """The image, then the `labels`."""
-        labels = ArraySpec("labels", ("labels",), "uint8", 1.0, 0.0, 0, self.layout.side)
-        return self.layout.spec, labels
+        side = self.layout.side if self.crop == "whole" else self.layout.side // 2
+        labels = ArraySpec("labels", ("labels",), "uint8", 1.0, 0.0, 0, side)
+        return replace(self.layout.spec, side=side), labels
 
     @property
     def quadrants(self) -> tuple[str, ...]:
-        """Chips stay whole."""
-        return ("",)
+        """Chips stay whole unless `crop` says otherwise."""
+        return CROPS[self.crop]
 
     def scan(self) -> tuple[list[Patch], list[Broken]]:
         """See `Archive.scan`; a chip that `index.csv` lists and that is not there is broken."""
@@ -65,7 +74,7 @@ class LabelledChips:
         broken = []
         for name in sorted({*files, *rows}):
             path = self.path / name
-            patch = _patch(path, rows.get(name, {}))
+            patch = _patch(path, rows.get(name, {}), self.parts)
             if name not in files:
                 reason = f"is listed in {NAME} and is not there"
             elif path.stem in patches:
@@ -124,17 +133,54 @@ def list_chips(folder: Path) -> list[Path]:
     return sorted(path for path in shown if path.suffix.lower() in (".tif", ".tiff") and path.is_file())
 
 
-def _patch(path: Path, row: Row) -> Patch:
-    region, season = row.get("region") or "", row.get("season") or ""
-    return Patch(region, season, path.stem, {"image": path}, block=row.get("cluster") or None)
+def _patch(path: Path, row: Row, parts: Mapping[str, str] | None) -> Patch:
+    cluster = row.get("cluster") or None
+    region = parts.get(cluster or path.stem, OTHER_PART) if parts is not None else row.get("region") or ""
+    return Patch(region, row.get("season") or "", path.stem, {"image": path}, block=cluster)
 
 
-def labelled_chips(path: Path, *, dataset: str | None = None, scale: float | None = None) -> LabelledChips:
+def read_parts(splits: Path, dataset: str) -> dict[str, str]:
+    """Part of each cluster of a dataset, from JSON `{dataset: {part: [clusters]}}`.
+
+    Raises:
+        DataError: The file cannot be read, or lists no clusters of the dataset.
+    """
+    try:
+        listed = json.loads(splits.read_text(encoding="utf-8"))[dataset]
+        found = {str(c): part for part, names in listed.items() if isinstance(names, list) for c in names}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{splits} has no parts of {dataset}: {type(error).__name__}: {error}"
+        raise DataError(msg, 'expected JSON such as {"' + dataset + '": {"train": ["1", "2"]}}') from error
+    if not found:
+        msg = f"{splits} lists no cluster of {dataset}"
+        raise DataError(msg, 'expected JSON such as {"' + dataset + '": {"train": ["1", "2"]}}')
+    return found
+
+
+def labelled_chips(
+    path: Path,
+    *,
+    dataset: str | None = None,
+    scale: float | None = None,
+    crop: Crop = "whole",
+    splits: Path | None = None,
+) -> LabelledChips:
     """Reader of the chips in `path`.
+
+    Args:
+        path: Their folder.
+        dataset: Name of the dataset; that of the folder by default.
+        scale: Value of one digital number.
+        crop: What a chip is cut into.
+        splits: JSON whose parts of this dataset become its regions (`read_parts`); clusters that it does not
+            list make the region `OTHER_PART`.
 
     Raises:
         DataError: no chips, none that can be read, or none of their bands is named as one of labels.
     """
+    if crop not in CROPS:
+        msg = f"crop {crop!r} is unknown"
+        raise DataError(msg, f"choose from {', '.join(CROPS)}")
     chips = list_chips(path)
     if not chips:
         msg = f"{path} holds no TIFF"
@@ -148,4 +194,6 @@ def labelled_chips(path: Path, *, dataset: str | None = None, scale: float | Non
     layout = layout_of(file, header, scale=scale)
     if header.dtype == "int16" and header.nodata is None:
         layout = replace(layout, nodata=FILL)
-    return LabelledChips(path, dataset or dataset_name(path), LABEL_BANDS[band], layout, band)
+    name = dataset or dataset_name(path)
+    parts = None if splits is None else read_parts(Path(splits), name)
+    return LabelledChips(path, name, LABEL_BANDS[band], layout, band, crop, parts)
