@@ -180,13 +180,32 @@ class _Bench:
 
     def work(self, cell: Cell) -> dict[str, Any]:
         """Train the cell if it is trained, and score it."""
-        from landmeta.bench.presets import RIVALS
+        from landmeta.bench.presets import JOINT, RIVALS
         from landmeta.bench.tile_rivals import tile_rival
 
+        if cell.method == JOINT:
+            return self._jointly_trained(cell)
         if cell.method in RIVALS:
             rival = tile_rival(cell.method, cell.seed)
             return {"protocols": {"fair": self._scores(cell, "fair", rival, rival)}}
         return self._trained(cell)
+
+    def _jointly_trained(self, cell: Cell) -> dict[str, Any]:
+        """Train on all classes of the training regions at once; a task is then learned by fine-tuning."""
+        from landmeta.bench.joint import JointlyTrained, train_jointly
+
+        def told(done: int, steps: int) -> None:
+            self.progress(f"{cell.name}: steps", done, steps)
+
+        tiles = self.data.tiles
+        network, losses = train_jointly(
+            tiles, self.data.parts["train"], len(tiles.bands), self.size, cell.seed, told
+        )
+        contender = JointlyTrained(network)
+        return {
+            "joint": {"steps": len(losses), "loss": losses[:: max(1, len(losses) // 20)]},
+            "protocols": {"fair": self._scores(cell, "fair", contender, contender)},
+        }
 
     def _trained(self, cell: Cell) -> dict[str, Any]:
         from landmeta.bench.curves import convergence, training_curve

@@ -12,8 +12,14 @@ from landmeta.bench.cells import Cell
 from landmeta.errors import BenchError
 from landmeta.splits import GAP
 
-RIVALS = ("random_forest", "logistic_regression", "random_features")
-"""Methods that are not meta-learned and stand in the same table (`landmeta.bench.tile_rivals`)."""
+JOINT = "joint_training"
+"""The rival that is trained on the training regions too, without episodes (`landmeta.bench.joint`)."""
+
+SUPPORT_RIVALS = ("random_forest", "logistic_regression", "random_features")
+"""Rivals that learn from a task's support alone (`landmeta.bench.tile_rivals`)."""
+
+RIVALS = (*SUPPORT_RIVALS, JOINT)
+"""Methods that are not meta-learned and stand in the same table."""
 
 WAYS, SHOTS, QUERIES = 4, 2, 2
 """Of a balanced task, as in the main paper."""

@@ -80,7 +80,7 @@ class RandomFilters:
 
 
 def tile_rival(name: str, seed: int) -> TileRival:
-    """The rival of a name in `landmeta.bench.presets.RIVALS`."""
+    """The rival of a name in `landmeta.bench.presets.SUPPORT_RIVALS`."""
     made: Mapping[str, TileRival] = {
         "random_forest": TileRival(band_statistics, random_forest, seed),
         "logistic_regression": TileRival(band_statistics, logistic_regression, seed),

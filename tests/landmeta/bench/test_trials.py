@@ -13,7 +13,7 @@ from landmeta.algorithms import inner_settings
 from landmeta.bench.cells import Cell
 from landmeta.bench.curves import convergence, training_curve
 from landmeta.bench.learners import MetaLearned
-from landmeta.bench.presets import PRESETS, RIVALS, preset, regions_split, training_tables
+from landmeta.bench.presets import PRESETS, SUPPORT_RIVALS, preset, regions_split, training_tables
 from landmeta.bench.protocols import ClassLearner, fair, fit_classes
 from landmeta.bench.registry import runnable_suite
 from landmeta.bench.tile_rivals import tile_rival
@@ -94,7 +94,7 @@ def test_a_training_no_better_than_chance_did_not_converge(
     assert words in why
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", SUPPORT_RIVALS)
 def test_rivals_tell_textures_apart_and_give_logits_of_probabilities(name: str) -> None:
     rng = np.random.default_rng(0)
     rough = rng.normal(0.3, 0.1, (12, 2, 16, 16))
