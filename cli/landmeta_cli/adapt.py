@@ -68,6 +68,18 @@ _Checkpoint = Annotated[
     typer.Option(help="Start of the adaptation. Default: the starter in the package.", **_MODEL),
 ]
 _Seed = Annotated[int, typer.Option(help="Of every random draw.", min=0, **_MODEL)]
+MinArea = Annotated[
+    float | None,
+    typer.Option(
+        help="Write polygons as well (polygons.gpkg), none smaller than so many hectares.", min=0.0, **_OUTPUT
+    ),
+]
+StabilityBlocks = Annotated[
+    int,
+    typer.Option(
+        help="Blocks of 128 px on which stability is measured, for stability.tif; 0: none.", min=0, **_OUTPUT
+    ),
+]
 _Out = Annotated[
     Path | None, typer.Option(help="Run folder. Default: runs/ and the region's name.", **_OUTPUT)
 ]
@@ -90,6 +102,8 @@ def adapt(
     effort: _Effort = Effort.quick,
     checkpoint: _Checkpoint = None,
     seed: _Seed = 0,
+    min_area: MinArea = None,
+    stability_blocks: StabilityBlocks = 4,
     out: _Out = None,
     overwrite: _Overwrite = False,
     resume: _Resume = False,
@@ -110,6 +124,8 @@ def adapt(
         effort=effort,
         checkpoint=checkpoint,
         seed=seed,
+        min_area=min_area,
+        stability_blocks=stability_blocks,
         out=out,
         overwrite=overwrite,
         resume=resume,

@@ -74,6 +74,24 @@ def write_products(
         return write_map(blocks, imagery.grid, model.legend, folder)
 
 
+def write_stability(
+    model: MappingModel, imagery: Imagery, folder: Path, *, blocks: int, seed: int
+) -> dict[str, float] | None:
+    """Measure stability on some blocks of the map and write its raster; None where that was not asked for.
+
+    Raises:
+        ImageryError: A file is gone or damaged.
+        OutputError: The folder cannot be written.
+    """
+    if not blocks:
+        return None
+    from landmeta.stability import stability
+    from landmeta_maps.writer import stability_raster
+
+    with stability_raster(imagery.grid, folder) as put:
+        return stability(model, imagery, blocks=blocks, seed=seed, put=put)
+
+
 def map_plan(model: Path, imagery: Imagery) -> dict[str, Any]:
     """What decides the bytes of the blocks: the model in its folder, the files, the part of them mapped."""
     files = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in imagery.paths if p.is_file()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from landmeta_cli.adapt import MinArea, StabilityBlocks, areas_table
 from landmeta_cli.console import emit, emit_json, progress_bars, say_all
 from landmeta_cli.requests import PredictRequest
 
@@ -51,6 +52,8 @@ def predict(
     workers: Annotated[
         int, typer.Option(help="Map with this many processes of this machine.", min=0, **_CLUSTER)
     ] = 0,
+    min_area: MinArea = None,
+    stability_blocks: StabilityBlocks = 4,
     out: Annotated[
         Path | None, typer.Option(help="Run folder. Default: runs/ and the imagery's name.", **_OUTPUT)
     ] = None,
@@ -77,6 +80,8 @@ def predict(
         scale=scale,
         offset=offset,
         region=region,
+        min_area=min_area,
+        stability_blocks=stability_blocks,
         out=out,
         overwrite=overwrite,
         resume=resume,
@@ -101,8 +106,6 @@ def predict(
 
 def summary(result: RunResult) -> str:
     """What was mapped, in a few lines."""
-    from landmeta_cli.adapt import areas_table
-
     report = result.report
     total = sum(c["area_ha"] for c in report["classes"])
     seconds = sum(report["timing_s"].values())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from landmeta.errors import CheckpointError, ImageryError
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
-from landmeta_cli.mapping import Cluster, write_products
+from landmeta_cli.mapping import Cluster, write_products, write_stability
 from landmeta_cli.provenance import sha256
 from landmeta_cli.requests import PredictRequest
 from landmeta_cli.run_folder import check_target, staged
@@ -70,6 +70,7 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
     check_target(out, overwrite=request.overwrite, resume=request.resume, inputs=prepared.imagery.paths)
     cluster = Cluster(request.scheduler, request.workers)
     from landmeta.checkpoints import save_ensemble
+    from landmeta_maps.polygons import write_polygons
     from landmeta_maps.report import write_report
     from landmeta_maps.stac import Model
     from landmeta_maps.webmap import write_web_map
@@ -80,9 +81,16 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
             summary = write_products(
                 prepared.model, prepared.imagery, prepared.outline, folder, progress=progress, cluster=cluster
             )
+        with watch.stage("stability"):
+            stable = write_stability(
+                prepared.model, prepared.imagery, folder, blocks=request.stability_blocks, seed=0
+            )
+        if request.min_area is not None:
+            with watch.stage("polygons"):
+                write_polygons(folder, summary, request.min_area)
         with watch.stage("write"):
             write_web_map(summary, prepared.imagery, None, folder / "map.html", title=prepared.region)
-        report = _report(request, prepared, summary, watch.timing_s)
+        report = _report(request, prepared, summary, stable, watch.timing_s)
         write_report(report, folder / "report.html", summary=summary, imagery=prepared.imagery)
         write_records(
             folder,
@@ -177,21 +185,25 @@ def _settings(request: PredictRequest) -> dict[str, Any]:
         "bands": request.bands,
         "scale": request.scale,
         "offset": request.offset,
+        "min_area": request.min_area,
+        "stability_blocks": request.stability_blocks,
     }
 
 
 def _report(
-    request: PredictRequest, prepared: Prepared, summary: MapSummary, timing_s: dict[str, float]
+    request: PredictRequest,
+    prepared: Prepared,
+    summary: MapSummary,
+    stable: dict[str, float] | None,
+    timing_s: dict[str, float],
 ) -> dict[str, Any]:
-    from landmeta.stability import stability
-
     report = build_report(
         region=prepared.region,
         command=request.command,
         summary=summary,
         labels=None,
         comparison=None,
-        stability=stability(prepared.model, prepared.imagery),
+        stability=stable,
         timing_s=timing_s,
         warnings=prepared.imagery.warnings,
         settings=_settings(request),

@@ -34,6 +34,8 @@ class AdaptRequest:
         effort: How much of the network is adapted.
         checkpoint: Start of the adaptation; None takes the one in the package.
         seed: Of every random draw.
+        min_area: Write polygons of at least so many hectares as well; None writes none.
+        stability_blocks: Blocks of 128 px on which stability is measured; 0 leaves it out.
         out: Run folder; None makes `runs/<name of the region or imagery>`.
         overwrite: Replace the run that is in `out`.
         resume: Go on with a run to `out` that stopped while it mapped.
@@ -51,6 +53,8 @@ class AdaptRequest:
     effort: Effort = Effort.quick
     checkpoint: Path | None = None
     seed: int = 0
+    min_area: float | None = None
+    stability_blocks: int = 4
     out: Path | None = None
     overwrite: bool = False
     resume: bool = False
@@ -68,6 +72,8 @@ class PredictRequest:
         scale: See `AdaptRequest`.
         offset: See `AdaptRequest`.
         region: What part of the imagery to map, see `AdaptRequest`; None maps all of it.
+        min_area: See `AdaptRequest`.
+        stability_blocks: See `AdaptRequest`.
         out: Run folder; None makes `runs/<name of the imagery>`.
         overwrite: Replace the run that is in `out`.
         resume: Go on with a run to `out` that stopped while it mapped.
@@ -82,6 +88,8 @@ class PredictRequest:
     scale: float | None = None
     offset: float = 0.0
     region: str | None = None
+    min_area: float | None = None
+    stability_blocks: int = 4
     out: Path | None = None
     overwrite: bool = False
     resume: bool = False

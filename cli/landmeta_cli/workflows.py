@@ -10,7 +10,7 @@ import numpy as np
 
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
-from landmeta_cli.mapping import write_products
+from landmeta_cli.mapping import write_products, write_stability
 from landmeta_cli.requests import AdaptRequest, Effort
 from landmeta_cli.run_folder import check_target, staged
 from landmeta_cli.run_report import build_report, verdict
@@ -121,7 +121,7 @@ def _write(
     watch: Watch,
 ) -> RunResult:
     from landmeta.checkpoints import save_ensemble
-    from landmeta.stability import stability
+    from landmeta_maps.polygons import write_polygons
     from landmeta_maps.report import write_report
     from landmeta_maps.stac import Model
     from landmeta_maps.webmap import write_web_map
@@ -132,7 +132,12 @@ def _write(
         with watch.stage("map"):  # blocks are written as they come
             summary = write_products(model, inputs.mapped, inputs.outline, folder, progress=watch.progress)
         with watch.stage("stability"):
-            stable = stability(model, inputs.mapped, seed=request.seed)
+            stable = write_stability(
+                model, inputs.mapped, folder, blocks=request.stability_blocks, seed=request.seed
+            )
+        if request.min_area is not None:
+            with watch.stage("polygons"):
+                write_polygons(folder, summary, request.min_area)
         with watch.stage("write"):
             write_web_map(summary, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
         report = _report(request, inputs, adapted, summary, (comparison, stable), watch.timing_s)
@@ -182,6 +187,8 @@ def settings(request: AdaptRequest) -> dict[str, Any]:
         "effort": request.effort.value,
         "checkpoint": None if request.checkpoint is None else str(request.checkpoint),
         "seed": request.seed,
+        "min_area": request.min_area,
+        "stability_blocks": request.stability_blocks,
     }
 
 

@@ -31,15 +31,17 @@ def raw_codes(path: Path, grid: GeoBox, legend: Legend) -> Iterator[DatasetWrite
 
 
 @contextmanager
-def raw_shares(path: Path, grid: GeoBox, names: Sequence[str]) -> Iterator[DatasetWriter]:
-    """A plain file of probabilities to write blocks into: uint16 x 1e-4, nodata 65535, bands named."""
+def raw_shares(
+    path: Path, grid: GeoBox, names: Sequence[str], quantity: str = "probability"
+) -> Iterator[DatasetWriter]:
+    """A plain file of shares 0..1 to write blocks into: uint16 x 1e-4, nodata 65535, bands named."""
     profile = _profile(grid, "uint16", len(names), PROBABILITY_NODATA)
     with rasterio.open(path, "w", **profile, interleave="band") as image:
         image.scales = (PROBABILITY_SCALE,) * len(names)
         image.offsets = (0.0,) * len(names)
         for band, name in enumerate(names, start=1):
             image.set_band_description(band, name)
-            image.update_tags(band, quantity="probability")
+            image.update_tags(band, quantity=quantity)
         yield image
 
 

@@ -168,6 +168,8 @@ def _add_assets(item: pystac.Item, folder: Path, summary: MapSummary) -> None:
             _shares(legend.names),
         ),
         "confidence": ("confidence.tif", "Confidence", _COG, ["data"], _shares(["confidence"])),
+        "stability": ("stability.tif", "Stability", _COG, ["data"], _shares(["origin shift"])),
+        "polygons": ("polygons.gpkg", "Polygons", pystac.MediaType.GEOPACKAGE.value, ["data"], {}),
         "map": ("map.html", "Web map", "text/html", ["overview"], {}),
         "report": ("report.html", "Report", "text/html", ["metadata"], {}),
         "report-values": ("report.json", "Values of the report", "application/json", ["metadata"], {}),

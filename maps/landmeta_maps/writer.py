@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,35 @@ def write_map(blocks: Iterable[MapBlock], grid: GeoBox, legend: Legend, folder: 
             path.unlink(missing_ok=True)
     write_sidecars(legend, folder / "landcover.tif")
     return summary
+
+
+@contextmanager
+def stability_raster(grid: GeoBox, folder: Path) -> Iterator[Callable[[int, int, np.ndarray], None]]:
+    """Give a function that takes blocks of `landmeta.stability` and writes them into `stability.tif`.
+
+    The file is on the map's grid, uint16 x 1e-4, nodata 65535 wherever no block was measured; without any
+    block there is no file.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    raw, target, taken = folder / ".stability.raw.tif", folder / "stability.tif", []
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            with raw_shares(raw, grid, ["origin shift"], "share of shifts that keep the class") as image:
+
+                def put(row: int, col: int, shares: np.ndarray) -> None:
+                    image.write(shares, 1, window=Window(col, row, shares.shape[1], shares.shape[0]))
+                    taken.append((row, col))
+
+                yield put
+            if taken:
+                finish(raw, target, overviews="AVERAGE", predictor="STANDARD")
+    except rasterio.errors.RasterioError as error:
+        msg = f"cannot write {target}: {error}"
+        raise OutputError(msg, "choose a folder with write permission and free space with --out") from error
+    finally:
+        raw.unlink(missing_ok=True)
 
 
 def _write_raw(blocks: Iterable[MapBlock], grid: GeoBox, legend: Legend, raw: dict[str, Path]) -> MapSummary:

@@ -58,6 +58,21 @@ def test_cells_move_with_the_origin_but_not_with_aligned_blocks(noise: Imagery) 
     assert 0.4 < found["origin_shift"] < 0.9
 
 
+def test_the_shares_of_every_pixel_are_given_with_nodata_where_there_is_none(noise: Imagery) -> None:
+    whole = np.zeros(noise.shape, np.uint16)
+
+    def put(row: int, col: int, shares: np.ndarray) -> None:
+        rows, cols = shares.shape
+        whole[row : row + rows, col : col + cols] = shares
+
+    found = stability(Threshold(8), noise, blocks=100, put=put)
+    assert found is not None
+    blank = np.isnan(noise.read(0, 0, *noise.shape)[0])
+    assert (whole[blank] == 65535).all()
+    assert set(np.unique(whole[~blank])) == {0, 3333, 6667, 10_000}
+    assert whole[~blank].mean() * 1e-4 == pytest.approx(found["origin_shift"], abs=1e-4)
+
+
 def test_without_data_there_is_no_figure() -> None:
     empty = imagery_of_array(np.full((1, 64, 64), np.nan, np.float32), ("B02",))
     assert stability(Threshold(1), empty) is None

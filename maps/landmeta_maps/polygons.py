@@ -1,0 +1,108 @@
+"""The map as polygons: patches below a minimum area joined to their neighbours, stairs of pixels smoothed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.errors import RasterioError
+from rasterio.features import shapes, sieve
+
+from landmeta.errors import OutputError
+from landmeta.legend import NODATA, Legend
+from landmeta_maps._atomic import replacing
+from landmeta_maps.areas import SQUARE_METRES_PER_HECTARE, row_pixel_areas
+from landmeta_maps.summary import MapSummary
+
+LAYER = "landcover"
+"""Name of the layer in the file."""
+
+_PASSES = 10
+_TOLERANCE = 0.8  # pixels: a step of the stairs goes, a field's corner stays
+
+
+def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int:
+    """Write `polygons.gpkg` beside the finished `landcover.tif` of a map; returns how many there are.
+
+    Pixels of a class that touch by a side are one patch. One of less than `min_area_ha` joins the neighbour
+    with the longest common border, the smallest first; one with no neighbour, amid nodata, is left out.
+    Common borders are simplified as one: polygons neither overlap nor leave gaps. Columns are
+    `code`, `class` and `area_ha`, measured as the map's areas are. Memory: some 10 bytes a pixel.
+
+    Raises:
+        OutputError: the map is gone, or the file cannot be written.
+    """
+    path = folder / "polygons.gpkg"
+    try:
+        with rasterio.open(folder / "landcover.tif") as source:
+            codes = source.read(1)
+        table = polygons(codes, summary, min_area_ha)
+        with replacing(path) as part:
+            # The driver goes by the name's end, and keeps a journal beside the file.
+            named = part.with_name(f".part-{path.name}")
+            named.unlink(missing_ok=True)
+            table.to_file(named, layer=LAYER, driver="GPKG")
+            named.replace(part)
+    except (OSError, RasterioError, RuntimeError) as error:
+        if isinstance(error, OutputError):
+            raise
+        msg = f"cannot write {path}: {error}"
+        raise OutputError(msg, "free some space, or leave --min-area out") from error
+    return len(table)
+
+
+def polygons(codes: np.ndarray, summary: MapSummary, min_area_ha: float) -> gpd.GeoDataFrame:
+    """Polygons of a class map, uint8 (y, x) on the grid of `summary`, as `write_polygons` writes them."""
+    grid = summary.grid
+    square_metres = row_pixel_areas(grid)
+    pixel_ha = float(np.median(square_metres)) / SQUARE_METRES_PER_HECTARE
+    least = int(np.ceil(min_area_ha / pixel_ha - 1e-9))
+    outlines, found = _outlines(without_small(codes, least))
+    keep = shapely.area(outlines) >= least
+    outlines, found = outlines[keep], found[keep]
+    if len(outlines):
+        # GDAL gives no vertex where two neighbours meet along a straight side; a coverage needs it.
+        outlines = shapely.coverage_simplify(shapely.segmentize(outlines, 1.0), _TOLERANCE)
+    rows = np.clip(shapely.get_y(shapely.centroid(outlines)).astype(np.int64), 0, len(square_metres) - 1)
+    hectares = shapely.area(outlines) * square_metres[rows] / SQUARE_METRES_PER_HECTARE
+    return gpd.GeoDataFrame(
+        {"code": found, "class": _names(summary.legend, found), "area_ha": np.round(hectares, 4)},
+        geometry=_placed(outlines, grid.affine),
+        crs=None if grid.crs is None else grid.crs.to_wkt(),
+    )
+
+
+def without_small(codes: np.ndarray, least: int) -> np.ndarray:
+    """Class codes with patches of fewer than `least` pixels given to a neighbour; nodata stays as it is."""
+    valid = codes != NODATA
+    # By and by: where all patches are small, one pass with the whole size finds no neighbour to join.
+    sizes = [2**i for i in range(1, max(least - 1, 0).bit_length())]
+    for size in (*sizes, *([least] * _PASSES if least > 1 else ())):
+        sieved = sieve(codes, size, mask=valid, connectivity=4)
+        if size == least and np.array_equal(sieved, codes):
+            break
+        codes = sieved
+    return codes
+
+
+def _outlines(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines in pixels, x to the east and y to the south, and their codes."""
+    pairs = list(shapes(codes, mask=codes != NODATA, connectivity=4))
+    outlines = np.array([shapely.geometry.shape(outline) for outline, _ in pairs], dtype=object)
+    return outlines, np.array([int(code) for _, code in pairs], dtype=np.int64)
+
+
+def _names(legend: Legend, codes: np.ndarray) -> list[str]:
+    names = dict(zip(legend.codes, legend.names, strict=True))
+    return [names[int(code)] for code in codes]
+
+
+def _placed(outlines: np.ndarray, at: Affine) -> np.ndarray:
+    placed: np.ndarray = shapely.transform(
+        outlines, lambda p: np.stack([at.a * p[:, 0] + at.c, at.e * p[:, 1] + at.f], axis=1)
+    )
+    return placed

@@ -1,0 +1,102 @@
+"""Polygons: what another reader finds in the file is valid, whole, and nowhere below the minimum area."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from odc.geo.geobox import GeoBox
+
+from landmeta.classmap import ClassMap
+from landmeta.errors import OutputError
+from landmeta_maps.polygons import LAYER, polygons, without_small, write_polygons
+from landmeta_maps.summary import summarize
+from landmeta_maps.writer import write_map
+
+PIXEL_HA = 0.01
+
+
+@pytest.fixture
+def patchy(make_class_map: Callable[..., ClassMap], make_grid: Callable[..., GeoBox]) -> ClassMap:
+    """Stripes with one pixel in five of another class, and a corner of nodata."""
+    whole = make_class_map(make_grid(60, 50))
+    rng = np.random.default_rng(0)
+    salt = rng.choice(np.array(whole.legend.codes, np.uint8), whole.codes.shape)
+    mixed = np.where(rng.random(whole.codes.shape) < 0.2, salt, whole.codes).astype(np.uint8)
+    codes = np.where(whole.codes == 255, np.uint8(255), mixed)
+    return ClassMap(codes, whole.probabilities, whole.confidence, whole.grid, whole.legend)
+
+
+@pytest.mark.parametrize("min_area", [0.0, 0.2])
+def test_an_independent_reader_finds_valid_polygons_that_cover_the_map_once(
+    patchy: ClassMap, tmp_path: Path, min_area: float
+) -> None:
+    summary = write_map([patchy.block], patchy.grid, patchy.legend, tmp_path)
+    count = write_polygons(tmp_path, summary, min_area)
+    info = pyogrio.read_info(tmp_path / "polygons.gpkg", layer=LAYER)
+    assert (info["features"], info["geometry_type"], info["crs"]) == (count, "Polygon", "EPSG:32630")
+    _, _, geometry, fields = pyogrio.raw.read(tmp_path / "polygons.gpkg", layer=LAYER)
+    found, (codes, names, hectares) = shapely.from_wkb(geometry), fields
+    assert shapely.is_valid(found).all()
+    assert shapely.coverage_is_valid(found)
+    mapped = float((patchy.codes != 255).sum()) * 100
+    assert shapely.area(found).sum() == pytest.approx(mapped, rel=1e-3)
+    assert hectares == pytest.approx(shapely.area(found) / 10_000, abs=1e-4)
+    assert hectares.min() > 0.7 * min_area
+    assert dict(zip(codes, names, strict=True)) == dict(
+        zip(patchy.legend.codes, patchy.legend.names, strict=True)
+    )
+    assert sorted(p.name for p in tmp_path.glob(".*")) == []
+
+
+def test_a_small_patch_joins_its_neighbour_and_a_large_one_stays() -> None:
+    codes = np.ones((12, 12), np.uint8)
+    codes[1:3, 1:3], codes[6:10, 6:10] = 2, 3
+    joined = without_small(codes, 5)
+    assert set(np.unique(joined)) == {1, 3}
+    assert (joined == 3).sum() == 16
+
+
+def test_in_a_map_of_nothing_but_small_patches_all_of_them_join() -> None:
+    noise = np.random.default_rng(0).integers(1, 5, (100, 100)).astype(np.uint8)
+    joined = without_small(noise, 20)
+    _, counts = np.unique(_patches(joined), return_counts=True)
+    assert counts.min() >= 20
+
+
+def _patches(codes: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    found = np.zeros(codes.shape, np.int64)
+    for code in np.unique(codes):
+        labels, _ = ndimage.label(codes == code)
+        found = np.where(labels > 0, labels + 10_000 * int(code), found)
+    return found
+
+
+def test_stairs_become_straight_and_no_area_is_lost(class_map: ClassMap) -> None:
+    whole = class_map
+    rows, cols = np.indices(whole.codes.shape)
+    codes = np.where(cols > rows, np.uint8(1), np.uint8(2))
+    table = polygons(codes, summarize(whole), 0.1)
+    assert len(table) == 2
+    assert table.geometry.count_coordinates().max() < 20  # the stairs have 300 steps
+    assert table.area_ha.sum() == pytest.approx(codes.size * PIXEL_HA)
+
+
+def test_a_small_patch_amid_nodata_is_left_out(class_map: ClassMap) -> None:
+    whole = class_map
+    codes = np.full(whole.codes.shape, 255, np.uint8)
+    codes[5:7, 5:7], codes[50:90, 50:90] = 1, 2
+    table = polygons(codes, summarize(whole), 0.1)
+    assert table["class"].tolist() == ["open water"]
+    assert polygons(np.full_like(codes, 255), summarize(whole), 0.1).empty
+
+
+def test_a_map_that_is_gone_is_named(class_map: ClassMap, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"polygons\.gpkg"):
+        write_polygons(tmp_path, summarize(class_map), 1.0)
