@@ -52,6 +52,7 @@ class DataConfig:
         validation: Regions to validate on, with `list` and `scene`.
         test: Regions to test on, with `list`.
         workers: Processes that read tiles ahead of each training process; 0 reads in the process itself.
+        side: Pixels of a tile's side; larger tiles are averaged down, into a store beside the first.
         simulate: Make a simulated archive and its store if `store` is not there.
     """
 
@@ -64,6 +65,7 @@ class DataConfig:
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     workers: _Number = 2
+    side: _Count | None = None
     simulate: SimulateConfig | None = None
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from landmeta.tasks import Task, TaskSampler, TaskSource
 from landmeta.tile_table import TileTable
 from landmeta.train_config import DataConfig, TasksConfig, TrainConfig
 from landmeta_catalog.loading import TaskBatch, TaskLoader
+from landmeta_catalog.reduced_store import reduce_store
 from landmeta_catalog.store import TileStore
 from landmeta_catalog.tile_inputs import BASELINE, METEOR, Line, Scaling, TileInputs
 
@@ -40,7 +42,18 @@ _AUGMENTATION = 4307
 
 
 def ensure_store(data: DataConfig, progress: Progress) -> None:
-    """Simulate an archive and ingest it where the store is not there and the settings ask for that."""
+    """Make the store that the settings ask for where it is not there: simulated, or of smaller tiles."""
+    _ensure_simulated(data, progress)
+    if data.side is not None:
+        reduce_store(data.store, data.dataset, read_store(data), data.side, progress=progress)
+
+
+def read_store(data: DataConfig) -> Path:
+    """The store whose tiles are read: that of the settings, or beside it that of its smaller tiles."""
+    return data.store if data.side is None else data.store.with_name(f"{data.store.name}-{data.side}px")
+
+
+def _ensure_simulated(data: DataConfig, progress: Progress) -> None:
     from landmeta_catalog.archives import open_archive
     from landmeta_catalog.ingest import ingest
     from landmeta_catalog.simulated_archives import simulate_sen12ms
@@ -56,10 +69,14 @@ def ensure_store(data: DataConfig, progress: Progress) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The tiles of a run: inputs of all, and the table of each part of the split."""
+    """The tiles of a run: inputs of all, and the table of each part of the split.
+
+    `coarser` is how many pixels of the archive a pixel of the tiles is wide.
+    """
 
     tiles: TileInputs
     parts: dict[Part, TileTable]
+    coarser: int = 1
 
     @classmethod
     def open(cls, data: DataConfig) -> TrainingData:
@@ -68,12 +85,12 @@ class TrainingData:
         Raises:
             DataError: No finished store or dataset there, a band or region that it lacks, or an empty part.
         """
-        store = TileStore.open(data.store)
+        store = TileStore.open(read_store(data))
         index = store.index(dataset=data.dataset)
         bands = [str(canonical(name)) for name in data.bands] or None
         slots = index["slot"].to_numpy()
         tiles = TileInputs(store, data.dataset, slots, bands=bands, scaling=_SCALINGS[data.scaling])
-        return cls(tiles, split_regions(TileTable.from_frame(index), data))
+        return cls(tiles, split_regions(TileTable.from_frame(index), data), _coarser(data))
 
     def sampler(self, part: Part, config: TrainConfig) -> TaskSampler:
         """Tasks of a part of the split.
@@ -89,10 +106,17 @@ class TrainingData:
             queries=tasks.queries,
             seed=config.seed + _SEEDS[part],
             blocked=tasks.blocked,
-            gap=tasks.gap,
+            gap=tasks.gap // self.coarser,
             mirror=tasks.mirror,
             meta_batch=config.outer.tasks,
         )
+
+
+def _coarser(data: DataConfig) -> int:
+    if data.side is None:
+        return 1
+    with TileStore.open(data.store) as whole:
+        return whole.arrays(data.dataset)[0].side // data.side
 
 
 def split_regions(table: TileTable, data: DataConfig) -> dict[Part, TileTable]:

@@ -15,7 +15,13 @@ from landmeta.tile_table import TileTable
 from landmeta.train_config import TrainConfig, parse_config
 from landmeta_catalog.store_writer import create_dataset, finish_dataset, write_shard
 from landmeta_catalog.tiles import ArraySpec, index_frame
-from landmeta_catalog.training_tasks import TrainingData, first_tasks, split_regions, step_batches
+from landmeta_catalog.training_tasks import (
+    TrainingData,
+    ensure_store,
+    first_tasks,
+    split_regions,
+    step_batches,
+)
 
 SIDE, CLASSES = 8, 5
 S2 = ArraySpec("s2", SENTINEL2, "uint16", 1e-4, nodata=0, side=SIDE)
@@ -47,6 +53,17 @@ def settings(store: Path, **tables: object) -> TrainConfig:
 
 def regions(table: TileTable) -> list[str]:
     return sorted("/".join(pair) for pair in table.region_seasons())
+
+
+def test_tiles_are_averaged_down_into_a_store_beside_the_first(store: Path) -> None:
+    config = settings(store, data={"side": 4}, tasks={"gap": 6})
+    ensure_store(config.data, lambda *_: None)
+    whole, half = TrainingData.open(settings(store).data), TrainingData.open(config.data)
+    assert half.tiles.shape == (2, 4, 4)
+    assert half.sampler("train", config).gap == 3
+    rows, squares = np.arange(5), (5, 2, 4, 2, 4, 2)
+    means = whole.tiles.read(rows).reshape(squares).mean((3, 5))
+    np.testing.assert_allclose(half.tiles.read(rows), means, atol=1e-4)
 
 
 def test_the_published_split_parts_regions_by_id(store: Path) -> None:
