@@ -68,6 +68,7 @@ def record_page(record: Record) -> str:
         ("citation", stac.get("sci:citation", "")),
         ("DOI", f"https://doi.org/{stac['sci:doi']}" if "sci:doi" in stac else ""),
         ("page", record.page),
+        ("not checked", stac.get("landmeta:unverified", "")),
     ]
     parts = [f"{record.title} ({record.name})", _paragraph(stac["description"]), _facts(facts)]
     parts += filter(None, [_bands(stac["item_assets"]), _classes(stac["item_assets"]), _splits(stac)])

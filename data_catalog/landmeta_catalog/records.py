@@ -3,7 +3,7 @@
 Fields with the prefix `landmeta:` are our own: `tiles` (count, unit, side in pixels, classes), `size` (bytes,
 and of what), `splits`, `checksums`, and `obtain`, which says how the data is had (`download`, `manual`,
 `simulate` or `own`), by which name `landmeta ingest` reads it (`archive`), which files show that it is there
-(`needs`) and what a person has to do (`steps`).
+(`needs`) and what a person has to do (`steps`). `unverified` names what could not be checked at its source.
 """
 
 from __future__ import annotations
