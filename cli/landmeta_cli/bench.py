@@ -73,18 +73,20 @@ def speed(
     ] = 6,
     part: Annotated[
         list[str] | None,
-        typer.Option(help="map (adapting too) or engines; repeat for several. Default: all."),
+        typer.Option(help="map (adapting too), engines or store; repeat for several. Default: all."),
     ] = None,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
     """Time what landmeta does against plain references, and say at what accuracy and memory."""
     del debug
+    from landmeta_cli.provenance import commit
     from landmeta_cli.speed import speed_run
     from landmeta_cli.speed_tables import speed_table
 
     with progress_bars() as progress:
         found = speed_run(part, repeats=repeats, threads=threads, data=data, tasks=tasks, progress=progress)
+    found = {"command": shlex.join(("landmeta", *sys.argv[1:])), "commit": commit(), **found}
     emit(json.dumps(plain(found), indent=2) if as_json else speed_table(found))
 
 

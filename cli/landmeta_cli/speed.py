@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landmeta_cli.store_bench import store_run
+
 if TYPE_CHECKING:
     from landmeta.bench.speed_accuracy import AccuracyTask
     from landmeta.labels import Labels
@@ -20,7 +22,7 @@ _TASK_SIDE = 384  # of the scenes on which accuracy is compared, labelled in the
 _TASK_SEED = 100
 
 
-PARTS = ("map", "engines")
+PARTS = ("map", "engines", "store")
 """What `landmeta bench speed` measures."""
 
 
@@ -57,6 +59,8 @@ def speed_run(
         found |= _map_part(repeats, threads, data, tasks, progress)
     if not parts or "engines" in parts:
         found |= _engine_part(repeats, threads, progress)
+    if not parts or "store" in parts:
+        found["store"] = store_run(repeats=repeats, seed=0, progress=progress)
     return found
 
 

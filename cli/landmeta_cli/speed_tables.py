@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landmeta_cli.console import table
+from landmeta_cli.store_bench import store_table
 
 
 def speed_table(found: Mapping[str, Any]) -> str:
     """A table for each part that was measured."""
-    parts = {"rows": _map_part, "engines": _engine_part}
+    parts = {"rows": _map_part, "engines": _engine_part, "store": _store_part}
     return "\n\n".join(show(found) for key, show in parts.items() if key in found)
+
+
+def _store_part(found: Mapping[str, Any]) -> str:
+    return store_table(found["store"])
 
 
 def _map_part(found: Mapping[str, Any]) -> str:

@@ -56,7 +56,8 @@ Progress = Callable[[str, int, int], None]
 
 PLAN, LOCK = "plan.parquet", ".ingest.lock"
 _GONE = "is no longer in the archive"
-_HEADERS_A_JOB = 64
+_HEADERS_A_JOB = 256
+"""Patches; starting a job takes as long as reading about ten."""
 _SAVE_S = 20.0
 """Seconds of reading headers that a killed process loses at most."""
 _SAVE_FINDINGS = 20_000
@@ -190,7 +191,7 @@ def only_writer(store: Path) -> Iterator[None]:
         # Where no store came into being, nothing of the attempt is left.
         if not (store / "store.json").exists():
             (store / LOCK).unlink(missing_ok=True)
-            if made and not any(store.iterdir()):
+            if made and store.is_dir() and not any(store.iterdir()):
                 store.rmdir()
 
 

@@ -51,7 +51,10 @@ def test_an_interrupted_ingest_goes_on_without_reading_again_what_is_stored(tmp_
     pd.testing.assert_frame_equal(index_of(tmp_path / "store"), index_of(tmp_path / "undisturbed"))
 
 
-def test_headers_read_before_an_interruption_are_not_read_again(tmp_path: Path) -> None:
+def test_headers_read_before_an_interruption_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta_catalog.ingest._HEADERS_A_JOB", 64)
     whole = many(200, overlap=False)
     first = Interrupting(whole.patches)
     with pytest.raises(KeyboardInterrupt):
