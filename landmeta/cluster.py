@@ -60,8 +60,9 @@ def map_on_cluster(
     *,
     progress: Callable[[str, int, int], None] | None = None,
     block: int | None = None,
+    wanted: Callable[[BlockWindow], bool] | None = None,
 ) -> None:
-    """Map the blocks that `folder` lacks on the workers of a cluster.
+    """Map the blocks that `folder` lacks on the workers of a cluster, those that are not `wanted` left out.
 
     Workers read the imagery themselves, by the same paths as here. Blocks of a worker that is lost are mapped
     by others. The blocks are those of `map_blocks`, which makes the map from the folder.
@@ -72,6 +73,7 @@ def map_on_cluster(
         OutputError: `folder` cannot be written.
     """
     windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
+    windows = [w for w in windows if wanted is None or wanted(w)]
     missing = [w for w in windows if w.corner not in folder]
     if not missing:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from odc.geo.geom import Geometry
 
     from landmeta.classmap import MapBlock
-    from landmeta.prediction import MappingModel
+    from landmeta.prediction import BlockWindow, MappingModel
     from landmeta.raster import Imagery
     from landmeta_maps.summary import MapSummary
 
@@ -62,13 +62,14 @@ def write_products(
     from landmeta_maps.writer import write_map
 
     with _resumable():
+        wanted = None if outline is None else meets(outline, imagery.grid)
         kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery))
         if cluster:
             from landmeta.cluster import connect, map_on_cluster
 
             with connect(cluster.scheduler, cluster.workers) as client:
-                map_on_cluster(model, imagery, client, kept, progress=progress)
-        blocks = map_blocks(model, imagery, folder=kept, progress=progress)
+                map_on_cluster(model, imagery, client, kept, progress=progress, wanted=wanted)
+        blocks = map_blocks(model, imagery, folder=kept, progress=progress, wanted=wanted)
         if outline is not None:
             blocks = keep_inside(blocks, outline, imagery.grid)
         return write_map(blocks, imagery.grid, model.legend, folder)
@@ -117,6 +118,23 @@ def _resumable() -> Iterator[None]:
     except KeyboardInterrupt as stop:
         msg = "interrupted"
         raise Interrupted(msg, _GO_ON) from stop
+
+
+def meets(outline: Geometry, grid: GeoBox) -> Callable[[BlockWindow], bool]:
+    """Tells of a block of the map whether it meets `outline`: outside there is nothing to compute."""
+    import shapely
+    from geopandas import GeoSeries
+
+    shape = GeoSeries([outline.geom], crs=str(outline.crs)).to_crs(str(grid.crs)).iloc[0]
+    shapely.prepare(shape)
+    at = grid.transform
+
+    def block_meets(window: BlockWindow) -> bool:
+        west, north = at.c + window.col * at.a, at.f + window.row * at.e
+        east, south = west + window.width * at.a, north + window.height * at.e
+        return bool(shape.intersects(shapely.box(west, south, east, north)))
+
+    return block_meets
 
 
 def keep_inside(blocks: Iterable[MapBlock], outline: Geometry, grid: GeoBox) -> Iterator[MapBlock]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from landmeta.errors import CheckpointError, ImageryError
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
-from landmeta_cli.mapping import Cluster, write_products, write_stability
+from landmeta_cli.mapping import Cluster, meets, write_products, write_stability
 from landmeta_cli.provenance import sha256
 from landmeta_cli.requests import PredictRequest
 from landmeta_cli.run_folder import check_target, staged
@@ -165,12 +165,15 @@ def estimate(request: PredictRequest) -> Estimate:
     prepared = prepare(request)
     model, imagery = prepared.model, prepared.imagery
     windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context)
+    if prepared.outline is not None:
+        inside = meets(prepared.outline, imagery.grid)
+        windows = [w for w in windows if inside(w)] or windows
     window = windows[len(windows) // 2]
     state = model.prepare()
     begun = time.perf_counter()
     map_window(model, state, read_window(imagery, window), window)
     seconds = time.perf_counter() - begun
-    pixels = imagery.shape[0] * imagery.shape[1]
+    pixels = sum(w.height * w.width for w in windows)
     share = window.height * window.width / pixels
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
     # Finished blocks and plain rasters hold each pixel once more until the COGs are written.

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
@@ -169,3 +170,35 @@ def test_local_workers_give_the_bytes_of_one_process(
         )
         assert said.code == 0, said.err
     assert sums(tmp_path / "one") == sums(tmp_path / "two")
+
+
+def test_blocks_outside_the_region_are_not_mapped(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shapely.geometry import Polygon
+
+    from .conftest import LEFT, TOP
+
+    monkeypatch.setattr(prediction, "BLOCK", 16)
+    triangle = Polygon([(LEFT, TOP), (LEFT + 640, TOP), (LEFT, TOP - 640)])
+    gpd.GeoDataFrame(geometry=[triangle], crs="EPSG:32632").to_file(tmp_path / "region.gpkg")
+    seen, real = [], prediction.map_window
+    monkeypatch.setattr(
+        prediction, "map_window", lambda *given: (seen.append(given[3].corner), real(*given))[1]
+    )
+    scene = adapted.parent / "scene.tif"
+    said = landmeta(
+        *("predict", adapted, "--imagery", scene, "--scale", "1e-4", "--stability-blocks", 0),
+        *("--region", tmp_path / "region.gpkg", "--out", tmp_path / "part"),
+    )
+    assert said.code == 0, said.err
+    assert (0, 0) in seen
+    assert (48, 48) not in seen
+    with (
+        rasterio.open(tmp_path / "part" / "landcover.tif") as part,
+        rasterio.open(adapted / "landcover.tif") as whole,
+    ):
+        codes = part.read(1)
+        place = np.add.outer(np.arange(64), np.arange(64))  # 63 on the border itself
+        assert (codes[place < 63] == whole.read(1)[place < 63]).all()
+        assert (codes[place > 63] == 255).all()
