@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -13,8 +15,14 @@ from landmeta.bands import BandSet
 from landmeta.features import FoldedNetwork, fill_nodata, fold, group_sizes, spectral_logits
 from landmeta.heads import Heads
 from landmeta.legend import Legend
-from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, upsample
+from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, pool_before, upsample
 from landmeta.norms import Moments
+
+PHASE = 5
+"""Pixels, down and right, by which the pooling windows are moved for the second of the two passes.
+
+Every pool of the network then begins at another pixel. The mean of both passes hangs less on where the
+raster happens to begin (docs/design/0005-moments-and-phases.md)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Ensemble:
 
     stride = 1
     align = ALIGN
-    context = CONTEXT
+    context = CONTEXT + ALIGN  # the second pass begins later and ends earlier
 
     @property
     def classes(self) -> int:
@@ -61,7 +69,28 @@ class Ensemble:
         sizes = group_sizes(window.shape[0], self.network.widths)
         parts = self.heads.weight.split([sum(sizes[:3]), *sizes[3:]], dim=1)
         total = spectral_logits(image, parts[0]) + self.heads.bias[:, None, None]
-        # Projecting before upsampling keeps the full-resolution arrays at `classes` channels.
-        for values, weight, stride in zip(state.features(image), parts[1:], STRIDES, strict=True):
-            total += upsample(F.conv2d(values, weight[:, :, None, None]), stride)[0]
-        return total
+        # No pool comes before the first block: both passes share it.
+        first = FoldedNetwork(state.blocks[:1]).features(image)[0]
+        total += _projected([first], parts[1:2], STRIDES[:1])
+        rest, weights = FoldedNetwork(state.blocks[1:], first=1), parts[2:]
+        deep = _projected(rest.features(pool_before(first, 1)), weights, STRIDES[1:])
+        if min(window.shape[1:]) > ALIGN:
+            height, width = window.shape[1:]
+            inner = np.s_[..., PHASE : height - ALIGN + PHASE, PHASE : width - ALIGN + PHASE]
+            again = rest.features(pool_before(first[inner], 1))
+            deep[inner] += (_projected(again, weights, STRIDES[1:]) - deep[inner]) / 2
+        return total + deep
+
+
+def _projected(
+    maps: Sequence[Tensor], weights: Sequence[Tensor], strides: Sequence[int]
+) -> Float[Tensor, "class y x"]:
+    """Logits from block outputs: projected before they are upsampled, so `classes` channels at full size."""
+    parts = [
+        upsample(F.conv2d(values, weight[:, :, None, None]), stride)[0]
+        for values, weight, stride in zip(maps, weights, strides, strict=True)
+    ]
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total

@@ -135,17 +135,20 @@ def map_blocks(
     folder: BlockFolder | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     block: int | None = None,
+    wanted: Callable[[BlockWindow], bool] | None = None,
 ) -> Iterator[MapBlock]:
     """Map the imagery block by block: class codes, class probabilities and the winner's probability.
 
     A pixel is nodata where any band is; blocks of nodata alone are left out. Memory is bounded by the block,
     whatever the size of the raster. Blocks that `folder` holds are taken from it, the others put into it.
+    Blocks that are not `wanted` are neither read nor mapped.
 
     Raises:
         ImageryError: A file is gone or damaged.
         OutputError: `folder` cannot be written.
     """
     windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
+    windows = [w for w in windows if wanted is None or wanted(w)]
     missing = [w for w in windows if folder is None or w.corner not in folder]
     state = model.prepare() if missing else None
     with ReadAhead(imagery, missing) as pixels:
@@ -208,8 +211,8 @@ class ReadAhead:
 
 
 def read_window(imagery: Imagery, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
-    """Pixels of a window with its halo, NaN where there is no data."""
-    return imagery.read(window.read_row, window.read_col, window.read_height, window.read_width)
+    """Pixels of a window with its halo, NaN where there is no data, mirrored beyond the imagery's edge."""
+    return imagery.read_mirrored(window.read_row, window.read_col, window.read_height, window.read_width)
 
 
 def map_window(

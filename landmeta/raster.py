@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
@@ -34,6 +35,8 @@ class Imagery:
     """Reflectance on a grid, from `open_imagery` or `imagery_of_array`; pixels of files are read on demand.
 
     `grid` has CRS, transform and shape; `bands` are in the order of `read`; `warnings` are one line each.
+    `extent` is the rows and columns of all that there is, of which `grid` is the part at `origin`; None where
+    that is not known.
     """
 
     grid: GeoBox
@@ -42,6 +45,7 @@ class Imagery:
     warnings: tuple[str, ...] = ()
     source: PixelSource = field(kw_only=True, repr=False)
     origin: tuple[int, int] = (0, 0)
+    extent: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,6 +66,19 @@ class Imagery:
             values *= np.float32(self.bands.scale)
             values += np.float32(self.bands.offset)
         return values
+
+    def read_mirrored(self, row: int, col: int, height: int, width: int) -> Floats:
+        """`read`, with what lies beyond the edge of all that there is mirrored at it; nodata stays NaN.
+
+        A network takes a border of filled pixels for a thing on the ground, its mirror image for more of the
+        same. What a window is too small to mirror repeats its last pixels.
+        """
+        values = self.read(row, col, height, width)
+        if self.extent is None:
+            return values
+        rows = _mirror(row + self.origin[0], height, self.extent[0])
+        cols = _mirror(col + self.origin[1], width, self.extent[1])
+        return values if rows is cols is None else values[:, _all(rows, height)][:, :, _all(cols, width)]
 
     def pick(self, names: Sequence[str]) -> Imagery:
         """The same imagery with the bands `names` only, in that order.
@@ -92,6 +109,20 @@ class Imagery:
         corner = Affine(at.a, 0, at.c + col * at.a, 0, at.e, at.f + row * at.e)
         grid = GeoBox((rows, cols), corner, self.grid.crs)
         return replace(self, grid=grid, origin=(self.origin[0] + row, self.origin[1] + col))
+
+
+def _mirror(start: int, length: int, size: int) -> NDArray[np.int64] | None:
+    """Position in a window of what stands at each place of it; None where all of it is inside 0..size-1."""
+    low, high = max(0, -start), min(length, size - start)
+    if (low, high) == (0, length) or low >= high:
+        return None
+    at = np.arange(length)
+    at = np.where(at < low, 2 * low - at, np.where(at >= high, 2 * (high - 1) - at, at))
+    return np.clip(at, low, high - 1)
+
+
+def _all(at: NDArray[np.int64] | None, length: int) -> NDArray[np.int64]:
+    return np.arange(length) if at is None else at
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +159,8 @@ def imagery_of_array(values: Floats, names: Sequence[str], grid: GeoBox | None =
         )
         raise ValueError(msg)
     finite = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
-    return Imagery(grid, BandSet(tuple(names)), (), source=_Array(finite))
+    extent = (int(grid.shape[0]), int(grid.shape[1]))
+    return Imagery(grid, BandSet(tuple(names)), (), source=_Array(finite), extent=extent)
 
 
 def open_imagery(
@@ -161,4 +193,5 @@ def open_imagery(
     mosaic = place(layers, names)
     notes.extend(check_values(mosaic, band_set, scale_origin))
     grid = GeoBox(mosaic.shape, mosaic.transform, mosaic.crs)
-    return Imagery(grid, band_set, tuple(f.path for f, _ in layers), tuple(notes), source=mosaic)
+    paths_read = tuple(f.path for f, _ in layers)
+    return Imagery(grid, band_set, paths_read, tuple(notes), source=mosaic, extent=mosaic.shape)

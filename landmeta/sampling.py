@@ -61,7 +61,7 @@ def label_windows(
         row, height = _aligned(v[order], halo)
         col, width = _aligned(u[order], halo)
         row, col = row - top, col - left
-        image = torch.from_numpy(imagery.read(row, col, height, width))
+        image = torch.from_numpy(imagery.read_mirrored(row, col, height, width))
         inside = [torch.from_numpy(a) for a in (rows[order] - row, cols[order] - col, order)]
         windows.append(Window(image, inside[0], inside[1], inside[2]))
     return windows

@@ -72,14 +72,42 @@ def test_a_map_of_a_part_equals_that_part_of_the_whole_map(stripes, adapted):
     assert abs(difference).max() <= 2
 
 
-def test_logits_of_a_window_equal_the_heads_on_its_feature_vectors(stripes, adapted):
+def test_logits_are_the_mean_of_the_heads_on_features_of_two_phases(stripes, adapted):
     """Projecting each depth before upsampling is the same linear map as heads on dense features."""
+    from landmeta.ensemble import PHASE
     from landmeta.features import dense_features, feature_maps
     from landmeta.norms import FrozenMoments
 
     ensemble = adapted.ensemble
-    window = torch.from_numpy(stripes[0].read(40, 40, 64, 64))
-    maps = feature_maps(ensemble.network, window[None], FrozenMoments(ensemble.moments))
-    vectors = dense_features(maps)[0].flatten(1).T
-    expected = ensemble.heads(vectors).T.reshape(2, 64, 64)
-    torch.testing.assert_close(ensemble.logits(window, ensemble.prepare()), expected, rtol=1e-3, atol=1e-3)
+
+    def whole(window: torch.Tensor) -> torch.Tensor:
+        maps = feature_maps(ensemble.network, window[None], FrozenMoments(ensemble.moments))
+        vectors = dense_features(maps)[0].flatten(1).T
+        return ensemble.heads(vectors).T.reshape(2, *window.shape[1:])
+
+    window = torch.from_numpy(stripes[0].read(40, 0, 160, 160).copy()).nan_to_num(0.1)
+    found = ensemble.logits(window, ensemble.prepare())
+    end = PHASE - 8
+    moved = whole(window[:, PHASE:end, PHASE:end])
+    mean = (whole(window)[:, PHASE:end, PHASE:end] + moved) / 2
+    inner = np.s_[:, 56:-56, 56:-56]  # the second pass sees the border of its own window
+    torch.testing.assert_close(found[:, PHASE:end, PHASE:end][inner], mean[inner], rtol=1e-3, atol=1e-3)
+
+
+def test_beyond_the_edge_the_imagery_is_mirrored_and_nodata_stays(stripes):
+    imagery = stripes[0]
+    window = imagery.read_mirrored(-16, -8, 232, 184)
+    inside = imagery.read(0, 0, 200, 168)
+    np.testing.assert_array_equal(window[:, 16:216, 8:176], inside)
+    np.testing.assert_array_equal(window[:, :16, 100:150], inside[:, 16:0:-1, 92:142])
+    np.testing.assert_array_equal(window[:, 100:150, 176:], inside[:, 84:134, -2:-10:-1])
+
+
+def test_a_clipped_part_is_completed_by_its_true_neighbours(stripes):
+    from dataclasses import replace
+
+    from odc.geo.geobox import GeoBox
+
+    imagery = stripes[0]
+    part = replace(imagery, grid=GeoBox((60, 50), imagery.grid.transform, None), origin=(37, 21))
+    np.testing.assert_array_equal(part.read_mirrored(-8, -8, 76, 66), imagery.read(29, 13, 76, 66))
