@@ -1,6 +1,7 @@
 """Compare starts under the same heads: `python benchmarks/evaluate_starter.py A.safetensors B.safetensors`.
 
-The first one is also compared with each of the others.
+The first one is also compared with each of the others, and those with what they would reach with its
+learned scales, ridge and temperature of the heads: what is left then is owed to the network.
 
 Protocol hls-Npx of the acceptance suite on the validation clusters: support from columns 0-55, scored on
 columns 72-127, balanced accuracy, seeds averaged within a cluster, paired differences over clusters.
@@ -56,6 +57,17 @@ def score(chip: Chip, start: Start | None, shots: int, seeds: int) -> float:
     return float(np.mean(runs))
 
 
+def named_starts(paths: list[Path]) -> dict[str, Start]:
+    """Each start, and all but the first once more with the first one's head parameters."""
+    found = {p.name: load_start(p)[0] for p in paths}
+    learned = {k: v for k, v in found[paths[0].name].state_dict().items() if k.startswith("log_")}
+    for path in paths[1:]:
+        other = load_start(path)[0]
+        other.load_state_dict({**other.state_dict(), **learned})
+        found[f"{path.name}, heads of {paths[0].name}"] = other
+    return found
+
+
 def main() -> None:
     """Print one JSON row a start and number of shots."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -69,9 +81,8 @@ def main() -> None:
     chips = [c for c in first.values() if len(halves(c)[2]) >= 2]
     for shots in (5, 20):
         forest = np.array([score(c, None, shots, a.seeds) for c in chips])
-        scores = {
-            p.name: np.array([score(c, load_start(p)[0], shots, a.seeds) for c in chips]) for p in a.starts
-        }
+        starts = named_starts(a.starts)
+        scores = {k: np.array([score(c, s, shots, a.seeds) for c in chips]) for k, s in starts.items()}
         first_start = scores[a.starts[0].name]
         for name, ours in scores.items():
             row: dict[str, object] = {"start": name, "shots": shots, "clusters": len(chips)}

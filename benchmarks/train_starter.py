@@ -1,9 +1,12 @@
-"""Make the starter checkpoint: `make starter` (about three quarters of an hour on one quiet CPU core).
+"""Make the starter checkpoint: `make starter` (about an hour on one quiet CPU core).
 
-Episodes with the heads of `quick` on hls_worldcover train clusters, eurosat_rgb (first 800 of each class) and
-simulated scenes. `--joint` trains the same network on the same sources the ordinary way instead (one
-classifier for all classes of each source, no episodes); `--warm-up N` begins with N such steps before the
-episodes; `--steps 0` keeps the random initialisation. `evaluate_starter.py` compares the three.
+The network is first trained jointly (one classifier for all classes of each source), then in episodes with
+the heads of `quick`, on hls_worldcover train clusters, eurosat_rgb (first 800 of each class) and simulated
+scenes, each seen turned, brighter or darker, now and then finer, and with random subsets of its bands.
+
+The controls: `--warm-up 800 --steps 0` stops before the episodes; `--init` that file with `--joint` goes on
+jointly for as many steps; `--warm-up 0 --steps 0` keeps the random initialisation. `evaluate_starter.py`
+compares them.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +23,8 @@ import torch
 
 from landmeta.bands import SENTINEL2
 from landmeta.checkpoints import load_start, save_start
-from landmeta.episodes import Episode, EpisodeSource, TrainSettings, halves_episode, train
-from landmeta.start import Start, balanced_cross_entropy, pixel_features
+from landmeta.episodes import Episode, EpisodeSource, TrainSettings, halves_episode, train, varied
+from landmeta.start import Start, balanced_cross_entropy, feature_maps, image_vectors, pixel_vectors
 from landmeta_catalog.archives.chips import HLS_BANDS, RGB_BANDS, Chip, eurosat_rgb_tiles, hls_chips
 from landmeta_catalog.simulate import LEGEND, simulate_scene
 
@@ -29,40 +32,46 @@ WIDTHS = (32, 64, 128, 256)
 TRAINED_ON = ("hls_worldcover", "eurosat_rgb", "simulated")
 
 
-def chip_source(chips: list[Chip]) -> EpisodeSource:
-    """Episodes inside one random chip: a random cluster first, or well-covered places would dominate."""
+Scene = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
+"""Reflectances (band, y, x), class numbers (y, x) with -1 for unknown, and band names."""
+
+SceneSource = Callable[[np.random.Generator], Scene]
+
+
+def chip_scenes(chips: list[Chip]) -> SceneSource:
+    """Random chips: a random cluster first, or well-covered places would dominate."""
     by_cluster: dict[str, list[Chip]] = {}
     for chip in chips:
         by_cluster.setdefault(chip.cluster, []).append(chip)
     places = list(by_cluster.values())
 
+    def draw(rng: np.random.Generator) -> Scene:
+        place = places[rng.integers(len(places))]
+        chip = place[rng.integers(len(place))]
+        return np.nan_to_num(chip.image), chip.labels, HLS_BANDS
+
+    return draw
+
+
+def simulated_scenes(rng: np.random.Generator) -> Scene:
+    """Small simulated scenes, each with spectra, light and season of its own."""
+    scene = simulate_scene(int(rng.integers(2**31)), 128, shift=1.0)
+    labels = np.where(scene.truth == 255, -1, scene.truth).astype(np.int64)
+    return scene.image.astype(np.float32) * np.float32(1e-4), labels, SENTINEL2
+
+
+def scene_episodes(scenes: SceneSource) -> EpisodeSource:
+    """Episodes inside one scene, seen as another sensor might have."""
+
     def draw(rng: np.random.Generator) -> Episode:
         while True:
-            place = places[rng.integers(len(places))]
-            chip = place[rng.integers(len(place))]
-            brightness = float(np.exp(rng.normal(0, 0.1)))
-            image = np.nan_to_num(chip.image) * np.float32(brightness)
-            if (episode := halves_episode(image, chip.labels, HLS_BANDS, rng)) is not None:
+            if (episode := halves_episode(*varied(*scenes(rng), rng), rng)) is not None:
                 return episode
 
     return draw
 
 
-def simulated_source() -> EpisodeSource:
-    """Episodes inside small simulated scenes, each with spectra, light and season of its own."""
-
-    def draw(rng: np.random.Generator) -> Episode:
-        while True:
-            scene = simulate_scene(int(rng.integers(2**31)), 128, shift=1.0)
-            labels = np.where(scene.truth == 255, -1, scene.truth).astype(np.int64)
-            image = scene.image.astype(np.float32) * 1e-4
-            if (episode := halves_episode(image, labels, SENTINEL2, rng)) is not None:
-                return episode
-
-    return draw
-
-
-def tile_source(archive: Path) -> EpisodeSource:
+def tile_episodes(archive: Path) -> EpisodeSource:
     """4-way 3-shot episodes of whole EuroSAT tiles, three queries a class."""
     tiles = eurosat_rgb_tiles(archive, 0, 800)
     names = sorted(tiles)
@@ -74,19 +83,31 @@ def tile_source(archive: Path) -> EpisodeSource:
         target = torch.arange(4)[:, None].expand(4, 3).flatten()
         images = torch.from_numpy(np.stack(chosen))
         return Episode(
-            images, RGB_BANDS, 4, index[:, :3].flatten(), target, index[:, 3:].flatten(), target, dense=False
+            images,
+            RGB_BANDS,
+            4,
+            support=index[:, :3].flatten(),
+            support_target=target,
+            query=index[:, 3:].flatten(),
+            query_target=target,
+            dense=False,
         )
 
     return draw
 
 
+def train_chips(data: Path) -> list[Chip]:
+    """HLS chips of the train clusters."""
+    clusters = json.loads((data / "splits.json").read_text())["hls_worldcover"]["train"]
+    return hls_chips(data / "hls_worldcover", clusters)
+
+
 def mixed_source(data: Path, parts: dict[str, float]) -> EpisodeSource:
     """Draw the source of every episode by the shares in `parts`."""
-    clusters = json.loads((data / "splits.json").read_text())["hls_worldcover"]["train"]
     sources = {
-        "hls": lambda: chip_source(hls_chips(data / "hls_worldcover", clusters)),
-        "simulated": simulated_source,
-        "eurosat": lambda: tile_source(data / "eurosat_rgb/eurosat_rgb.tar"),
+        "hls": lambda: scene_episodes(chip_scenes(train_chips(data))),
+        "simulated": lambda: scene_episodes(simulated_scenes),
+        "eurosat": lambda: tile_episodes(data / "eurosat_rgb/eurosat_rgb.tar"),
     }
     ready = [sources[name]() for name in parts]
     shares = np.array(list(parts.values())) / sum(parts.values())
@@ -101,32 +122,25 @@ def joint_sources(
     data: Path, parts: dict[str, float]
 ) -> list[tuple[int, Callable[[np.random.Generator], Sample]]]:
     """Number of classes and a draw of labelled images for each source, the same data as the episodes."""
-    clusters = json.loads((data / "splits.json").read_text())["hls_worldcover"]["train"]
     found: list[tuple[int, Callable[[np.random.Generator], Sample]]] = []
     for name in parts:
         if name == "hls":
-            chips = hls_chips(data / "hls_worldcover", clusters)
-            codes = sorted({int(k) for c in chips for k in np.unique(c.labels)})
-            found.append((len(codes), partial(_joint_chip, chips, codes)))
+            chips = train_chips(data)
+            codes = sorted({int(k) for c in chips for k in np.unique(c.labels)} - {-1})
+            found.append((len(codes), partial(_joint_scene, chip_scenes(chips), codes)))
         elif name == "simulated":
-            found.append((len(LEGEND.codes), _joint_scene))
+            found.append((len(LEGEND.codes), partial(_joint_scene, simulated_scenes, LEGEND.codes)))
         else:
             tiles = eurosat_rgb_tiles(data / "eurosat_rgb/eurosat_rgb.tar", 0, 800)
             found.append((len(tiles), partial(_joint_tile, [tiles[name] for name in sorted(tiles)])))
     return found
 
 
-def _joint_chip(chips: list[Chip], codes: list[int], rng: np.random.Generator) -> Sample:
-    chip = chips[rng.integers(len(chips))]
-    target = torch.from_numpy(np.searchsorted(codes, chip.labels.ravel()))
-    return torch.from_numpy(np.nan_to_num(chip.image))[None], HLS_BANDS, target
-
-
-def _joint_scene(rng: np.random.Generator) -> Sample:
-    scene = simulate_scene(int(rng.integers(2**31)), 128, shift=1.0)
-    target = np.searchsorted(LEGEND.codes, scene.truth.ravel())
-    target[scene.truth.ravel() == 255] = -1
-    return torch.from_numpy(scene.image.astype(np.float32) * 1e-4)[None], SENTINEL2, torch.from_numpy(target)
+def _joint_scene(scenes: SceneSource, codes: Sequence[int], rng: np.random.Generator) -> Sample:
+    image, labels, names = varied(*scenes(rng), rng)
+    flat = labels.ravel()
+    target = torch.from_numpy(np.where(flat < 0, -1, np.searchsorted(codes, flat)))
+    return torch.from_numpy(np.ascontiguousarray(image))[None], names, target
 
 
 def _joint_tile(tiles: list[list[np.ndarray]], rng: np.random.Generator) -> Sample:
@@ -171,10 +185,10 @@ def _joint_loss(
     start: Start, sample: Sample, classifier: torch.nn.Module, rng: np.random.Generator
 ) -> torch.Tensor:
     image, names, target = sample
-    vectors = pixel_features(start, image, names).permute(0, 2, 3, 1).flatten(0, 2)
-    depth = vectors[:, -sum(WIDTHS) :]  # the deep features alone: spectral groups would let it idle
+    maps = feature_maps(start, image, names)
     if len(target) == 1:
-        return torch.nn.functional.cross_entropy(classifier(depth.mean(dim=0, keepdim=True)), target)
+        return torch.nn.functional.cross_entropy(classifier(image_vectors(maps)[:, -sum(WIDTHS) :]), target)
+    depth = pixel_vectors(maps)[:, -sum(WIDTHS) :]  # alone: with the spectral groups it could idle
     chosen = torch.from_numpy(rng.permutation(np.flatnonzero(target.numpy() >= 0))[:1024])
     return balanced_cross_entropy(classifier(depth[chosen]), target[chosen])
 
@@ -184,10 +198,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("landmeta/starter.safetensors"))
-    parser.add_argument("--warm-up", type=int, default=0, help="joint steps before the episodes")
+    parser.add_argument("--warm-up", type=int, default=800, help="joint steps before the episodes")
     parser.add_argument("--init", type=Path, help="a start to begin from instead of the warm-up")
     parser.add_argument(
-        "--steps", type=int, default=700, help="steps of episodes (of joint training: --joint)"
+        "--steps", type=int, default=1000, help="steps of episodes (of joint training: --joint)"
     )
     parser.add_argument("--tasks", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=90)
@@ -215,7 +229,9 @@ def main() -> None:
         return time.time() < deadline
 
     if a.init is not None:
-        start.load_state_dict(load_start(a.init)[0].state_dict())
+        begun_from, header = load_start(a.init)
+        start.load_state_dict(begun_from.state_dict())
+        training["warm_up"] = header["training"]["warm_up"]
     elif a.warm_up:
         train_jointly(
             start, a.data, parts, TrainSettings(steps=a.warm_up, tasks=a.tasks, seed=a.seed), deadline

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landmeta.start import Start, balanced_cross_entropy, pixel_features
+from landmeta.start import Start, balanced_cross_entropy, feature_maps, image_vectors, pixel_vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,12 @@ EpisodeSource = Callable[[np.random.Generator], Episode]
 
 def episode_logits(start: Start, episode: Episode) -> Float[Tensor, "query class"]:
     """Adapt heads to the episode's support and return the query logits (one pure inner step)."""
-    maps = pixel_features(start, episode.images, episode.bands)
-    flat = maps.permute(0, 2, 3, 1).flatten(0, 2) if episode.dense else maps.mean(dim=(2, 3))
+    maps = feature_maps(start, episode.images, episode.bands)
+    flat = pixel_vectors(maps) if episode.dense else image_vectors(maps)
     sample = flat[:: max(1, len(flat) // 2048)]
     scaled = start.standardization(sample, len(episode.bands))
-    heads = start.fit_heads(scaled(flat[episode.support]), episode.support_target, episode.classes)
+    support = scaled(flat[episode.support])
+    heads = start.fit_heads(support, episode.support_target, episode.classes)
     logits: Tensor = heads(scaled(flat[episode.query]))
     return logits
 
@@ -62,6 +63,21 @@ def draw_pixels(
 ) -> tuple[Tensor, Tensor]:
     """Up to `limit` random pixels a class: flat indices and class positions within `classes`."""
     drawn = [rng.permutation(np.flatnonzero(target == k))[:limit] for k in classes]
+    index = torch.from_numpy(np.concatenate(drawn))
+    return index, torch.cat([torch.full((len(d),), i) for i, d in enumerate(drawn)])
+
+
+def draw_patches(
+    target: Int[np.ndarray, "y x"], classes: Sequence[int], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """All pixels of each class within 2 to 8 random windows of 3 to 9 px: indices and class positions."""
+    patches, reach = int(rng.integers(2, 9)), int(rng.integers(1, 5))
+    drawn = []
+    for k in classes:
+        near = np.zeros(target.shape, dtype=bool)
+        for y, x in rng.permutation(np.argwhere(target == k))[:patches]:
+            near[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
+        drawn.append(np.flatnonzero(near & (target == k)))
     index = torch.from_numpy(np.concatenate(drawn))
     return index, torch.cat([torch.full((len(d),), i) for i, d in enumerate(drawn)])
 
@@ -77,13 +93,9 @@ def halves_episode(
 ) -> Episode | None:
     """An episode inside one scene: support from its left part, query from the right, `gap` pixels between.
 
-    Flips and rotations move the parts to every side; classes need 60 pixels on both sides. Returns None
-    where fewer than two classes qualify.
+    The support is single pixels (`shots` of a class) or small patches, one as often as the other. Classes
+    need 60 pixels on both sides. Returns None where fewer than two classes qualify.
     """
-    turn, flip = int(rng.integers(4)), bool(rng.integers(2))
-    image, labels = (np.rot90(a, turn, axes=(-2, -1)) for a in (image, labels))
-    if flip:
-        image, labels = image[..., ::-1], labels[..., ::-1]
     column = np.arange(labels.size) % labels.shape[1]
     middle = labels.shape[1] // 2
     flat = labels.ravel()
@@ -92,12 +104,48 @@ def halves_episode(
     classes = [int(k) for k in np.unique(flat) if k >= 0 and min((left == k).sum(), (right == k).sum()) >= 60]
     if len(classes) < 2:
         return None
-    support, support_target = draw_pixels(left, classes, int(rng.choice(shots)), rng)
+    if rng.random() < 0.5:
+        support, support_target = draw_pixels(left, classes, int(rng.choice(shots)), rng)
+    else:  # as an analyst draws polygons: many pixels that tell little more than a few
+        support, support_target = draw_patches(left.reshape(labels.shape), classes, rng)
     query, query_target = draw_pixels(right, classes, 150, rng)
+    images = torch.from_numpy(np.ascontiguousarray(image)[None])
+    return Episode(images, bands, len(classes), support, support_target, query, query_target)
+
+
+def varied(
+    image: Float[np.ndarray, "band y x"],
+    labels: Int[np.ndarray, "y x"],
+    bands: tuple[str, ...],
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, "kept v u"], Int[np.ndarray, "v u"], tuple[str, ...]]:
+    """The scene as another sensor might have seen it: turned, brighter, finer, with fewer bands.
+
+    Turned and mirrored at random; reflectance times a common factor (10 %) and one a band (5 %); three times
+    in ten the middle of a random quarter doubled in size, for imagery finer than that of the archives.
+    """
+    turn, flip = int(rng.integers(4)), bool(rng.integers(2))
+    image, labels = (np.rot90(a, turn, axes=(-2, -1)) for a in (image, labels))
+    if flip:
+        image, labels = image[..., ::-1], labels[..., ::-1]
+    if rng.random() < 0.3:
+        image, labels = _doubled(image, labels, rng)
     keep = band_subset(len(bands), rng)
-    images = torch.from_numpy(np.ascontiguousarray(image[keep])[None])
-    names = tuple(bands[i] for i in keep)
-    return Episode(images, names, len(classes), support, support_target, query, query_target)
+    gain = np.exp(rng.normal(0, 0.1) + rng.normal(0, 0.05, len(keep))).astype(np.float32)
+    return image[keep] * gain[:, None, None], labels, tuple(bands[i] for i in keep)
+
+
+def _doubled(
+    image: Float[np.ndarray, "band y x"], labels: Int[np.ndarray, "y x"], rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "band y x"], Int[np.ndarray, "y x"]]:
+    """A window of half the side at twice the resolution; the labels keep their codes."""
+    height, width = labels.shape
+    top, left = int(rng.integers(height // 2 + 1)), int(rng.integers(width // 2 + 1))
+    window = np.s_[..., top : top + height // 2, left : left + width // 2]
+    fine = torch.nn.functional.interpolate(
+        torch.from_numpy(np.ascontiguousarray(image[window]))[None], scale_factor=2.0, mode="bilinear"
+    )
+    return fine[0].numpy(), labels[window].repeat(2, axis=0).repeat(2, axis=1)
 
 
 def band_subset(bands: int, rng: np.random.Generator) -> list[int]:

@@ -85,16 +85,28 @@ def spread(images: Float[Tensor, "n band y x"], names: Sequence[str]) -> Float[T
     return full
 
 
-def pixel_features(
+def feature_maps(
     start: Start,
     images: Float[Tensor, "n band y x"],
     names: Sequence[str],
     normalize: Normalize = own_moments,
-) -> Float[Tensor, "n feature y x"]:
-    """Feature vectors of every pixel of small windows, differentiable in the start's tensors."""
+) -> list[Tensor]:
+    """Spectral and deep feature maps of small windows, differentiable in the start's tensors.
+
+    The spectral maps have the images' grid, the deep ones strides 1, 2, 4 and 8.
+    """
     # Contrasts only of the bands that are there, never of the zeros that `spread` puts in.
-    depths = start.network.features(spread(images, names), normalize)
-    return dense_features([spectral_maps(images), *depths])
+    return [spectral_maps(images), *start.network.features(spread(images, names), normalize)]
+
+
+def pixel_vectors(maps: Sequence[Tensor]) -> Float[Tensor, "pixel feature"]:
+    """Feature vectors of every pixel (image, y, x), the deep maps resampled to the images' grid."""
+    return dense_features(maps).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def image_vectors(maps: Sequence[Tensor]) -> Float[Tensor, "n feature"]:
+    """Feature vectors of whole images: the mean of each map."""
+    return torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1)
 
 
 def tile_features(

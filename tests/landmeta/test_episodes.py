@@ -1,7 +1,17 @@
 import numpy as np
+import pytest
 import torch
+from scipy import ndimage
 
-from landmeta.episodes import Episode, TrainSettings, episode_logits, halves_episode, train
+from landmeta.episodes import (
+    Episode,
+    TrainSettings,
+    draw_patches,
+    episode_logits,
+    halves_episode,
+    train,
+    varied,
+)
 from landmeta.start import Start
 
 SMALL = (4, 4, 4, 4)
@@ -36,6 +46,34 @@ def test_support_and_query_of_a_halves_episode_lie_on_different_sides():
 def test_a_scene_of_one_class_makes_no_episode():
     image, labels = make_scene()
     assert halves_episode(image, labels * 0, BANDS, np.random.default_rng(0)) is None
+
+
+def test_patches_are_pixels_of_their_class_that_lie_together():
+    labels = make_scene()[1]
+    for seed in range(8):
+        index, target = draw_patches(labels, [0, 1], np.random.default_rng(seed))
+        assert (labels.ravel()[index.numpy()] == target.numpy()).all()
+        assert len(np.unique(index.numpy())) == len(index)
+        for k in (0, 1):
+            chosen = np.zeros(labels.size, bool)
+            chosen[index[target == k].numpy()] = True
+            _, count = ndimage.label(chosen.reshape(labels.shape), np.ones((3, 3)))
+            assert 1 <= count <= 8
+            assert chosen.sum() <= 8 * 9 * 9
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_varied_scene_keeps_its_labels_where_they_were_and_its_bands_by_name(seed):
+    labels = make_scene()[1]
+    gains = np.array([1.0, 2, 4, 8], np.float32)[:, None, None]
+    scene = (gains * (1 + labels)).astype(np.float32)
+    image, seen, names = varied(scene, labels, BANDS, np.random.default_rng(seed))
+    assert image.shape == (len(names), *seen.shape)
+    assert image.dtype == np.float32
+    for band, name in zip(image, names, strict=True):
+        level = band / gains[BANDS.index(name)]
+        assert 1.2 < level[seen == 1].mean() / level[seen == 0].mean() < 2.2
+        assert 0.5 < level[seen == 0].mean() < 2
 
 
 def test_the_order_of_the_support_does_not_matter():
