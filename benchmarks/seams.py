@@ -13,10 +13,11 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from landmeta.bench.seams import (
     SHIFTS,
     Place,
     Scheme,
-    Trained,
     fit,
     fitting,
     place_for,
@@ -43,9 +43,10 @@ from landmeta.raster import open_imagery
 from landmeta.start import Start
 from landmeta_catalog.simulate import write_demo
 
-DEFAULT = "frozen, region"
+PRODUCT = "frozen, region, mirrored edge, 2 phases in the map only"
+"""The scheme of `landmeta adapt`, which the others are compared with."""
+
 _TWO = ((0, 0), (5, 5))
-_FOUR = ((0, 0), (2, 5), (5, 7), (7, 2))
 
 
 def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
@@ -58,11 +59,10 @@ def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
         return Scheme(f"own {core}{name}", "own", core, halo, edge="reflect", **more)
 
     return (
-        frozen(DEFAULT, edge="fill"),
+        frozen("frozen, region", edge="fill"),
         frozen("frozen, region, mirrored edge"),
         frozen("frozen, region, mirrored edge, 2 phases", phases=_TWO),
         frozen("frozen, region, mirrored edge, 2 phases in the map only", phases=_TWO, one_phase_fit=True),
-        frozen("frozen, region, mirrored edge, 4 phases", phases=_FOUR),
         frozen("frozen, sample of blocks", "sample"),
         frozen("frozen, class-balanced support", "support"),
         own(", cut"),
@@ -73,9 +73,7 @@ def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
 
 
 SCHEMES = {"chips": schemes(64, 16, 32), "scene": schemes(128, 48, 128)}
-"""The first is the product's: what the others are compared with."""
-
-_ORIGINS, _GRIDS = 2, 1  # shifts looked at, of the raster's origin and of the block grid
+_SHIFTED = 2  # shifts looked at, of the raster's origin and of the block grid
 _STABLE = 1200  # pixels whose classes are compared under shifts
 
 
@@ -89,34 +87,70 @@ class Outcome:
     seconds: float
 
 
-def run_scheme(unit: PixelUnit, start: Start, scheme: Scheme, stable: np.ndarray) -> Outcome:
-    """Fit and classify every trial of a unit under a scheme; stability by the models of the first trial."""
-    begun = time.perf_counter()
-    image = unit.values * np.float32(unit.scale)
+def run_unit(
+    unit: PixelUnit, start: Start, chosen: Sequence[Scheme], stable: np.ndarray
+) -> dict[str, Outcome]:
+    """Fit and classify every trial of a unit under each scheme; stability by the models of the first trial.
+
+    Schemes that see pixels alike share that work, so `seconds` is for all of them.
+    """
+    alike: dict[Scheme, list[Scheme]] = {}
+    for scheme in chosen:
+        alike.setdefault(replace(scheme, name="", space="logits", one_phase_fit=False), []).append(scheme)
+    found: dict[str, Outcome] = {}
+    for group in alike.values():
+        found |= _run_alike(unit, start, group, stable)
+    return {scheme.name: found[scheme.name] for scheme in chosen}
+
+
+def _run_alike(
+    unit: PixelUnit, start: Start, group: Sequence[Scheme], stable: np.ndarray
+) -> dict[str, Outcome]:
+    begun, image = time.perf_counter(), unit.values * np.float32(unit.scale)
     sample = region_pixels(image)
-    place, predicted, shares = None, [], []
-    every = np.unique(np.concatenate([e.query_index for t in unit.trials for e in t]))
-    for seed, episodes in enumerate(unit.trials):
-        kept = [thinned(e.train_codes, e.groups, seed) for e in episodes]
-        support = [(e.train_index[k], e.train_codes[k]) for e, k in zip(episodes, kept, strict=True)]
-        if place is None or scheme.moments == "support":
-            place = place_for(scheme, image, unit.bands, start, _spread(episodes[0]))
-            known = (
-                every if scheme.moments != "support" else np.concatenate([e.query_index for e in episodes])
+    episodes = [e for trial in unit.trials for e in trial]
+    known = (i for e in episodes for i in (e.train_index, e.query_index))
+    index = np.unique(np.concatenate([sample, stable, *known]))
+    place = place_for(group[0], image, unit.bands, start, _spread(episodes[0]))
+    views, moved = place.views(index), [[place.views(stable, o) for o in shifts] for shifts in _shifts(place)]
+    outcomes = {}
+    for scheme in group:
+        fitted_on, predicted, models = fitting(scheme, views), [], []
+        for seed, trial in enumerate(unit.trials):
+            for e in trial:
+                kept = thinned(e.train_codes, e.groups, seed)
+                support = fitted_on[np.searchsorted(index, e.train_index[kept])]
+                around = fitted_on[np.searchsorted(index, sample)]
+                models.append(fit(replace(place, scheme=scheme), start, around, support, e.train_codes[kept]))
+            each = zip(models[-len(trial) :], trial, strict=True)
+            predicted.append(
+                np.concatenate(
+                    [m.classes(_some(views, np.searchsorted(index, e.query_index))) for m, e in each]
+                )
             )
-            parts = [known, sample, stable, *(i for t in unit.trials for e in t for i in (e.train_index,))]
-            index = np.unique(np.concatenate(parts))
-            views = place.views(index)
-        blended = fitting(scheme, views)
-        at = {name: np.searchsorted(index, v) for name, v in (("sample", sample), ("stable", stable))}
-        found = []
-        for (i, codes), e in zip(support, episodes, strict=True):
-            trained = fit(place, start, blended[at["sample"]], blended[np.searchsorted(index, i)], codes)
-            found.append(trained.classes(_some(views, np.searchsorted(index, e.query_index))))
-        predicted.append(np.concatenate(found))
-        if seed == 0:
-            shares = stability(place, trained, stable)
-    return Outcome(predicted, *shares, time.perf_counter() - begun)
+        before = models[0].classes(_some(views, np.searchsorted(index, stable)))
+        shares = [
+            float(np.mean([(models[0].classes(v) == before).mean() for v in shifted])) if shifted else 1.0
+            for shifted in moved
+        ]
+        outcomes[scheme.name] = Outcome(predicted, shares[0], shares[1], time.perf_counter() - begun)
+    return outcomes
+
+
+def _shifts(place: Place) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Shifts of the raster's origin by 1 to 63 px, and of the block grid by multiples of 8.
+
+    The latter moves nothing where moments are frozen and the halo holds the context (tests of the product).
+    """
+    rng = np.random.default_rng(0)
+    origins = -rng.integers(1, SHIFTS, (_SHIFTED, 2), endpoint=True)
+    grids = -8 * rng.integers(1, SHIFTS // 8, (_SHIFTED, 2), endpoint=True)
+    own = place.moments is None
+    return _pairs(origins), _pairs(grids) if own else []
+
+
+def _pairs(values: np.ndarray) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in values]
 
 
 def _some(views: Any, at: np.ndarray) -> Any:
@@ -133,20 +167,6 @@ def _spread(episode: PixelEpisode) -> np.ndarray:
     codes = episode.train_codes[chosen]
     few = min(15, np.unique(codes, return_counts=True)[1].min())
     return np.concatenate([episode.train_index[chosen[codes == c][:few]] for c in np.unique(codes)])
-
-
-def stability(place: Place, trained: Trained, stable: np.ndarray) -> tuple[float, float]:
-    """Share of pixels that keep their class when the origin (1 to 63 px) or the block grid moves."""
-    rng = np.random.default_rng(0)
-    before = trained.classes(place.views(stable))
-
-    def kept(shifts: np.ndarray) -> float:
-        moved = [trained.classes(place.views(stable, (-int(d), -int(r)))) for d, r in shifts]
-        return float(np.mean([(m == before).mean() for m in moved]))
-
-    origins = rng.integers(1, SHIFTS, (_ORIGINS, 2), endpoint=True)
-    grids = 8 * rng.integers(1, SHIFTS // 8, (_GRIDS, 2), endpoint=True)
-    return kept(origins), kept(grids)
 
 
 # --- units -----------------------------------------------------------------------------------------
@@ -172,7 +192,7 @@ def aberystwyth_unit(data: Path) -> PixelUnit:
     return unit
 
 
-def demo_unit(folder: Path, spots: int = 24, each: int = 300) -> PixelUnit:
+def demo_unit(folder: Path, spots: int = 16, each: int = 300) -> PixelUnit:
     """The demo region: its labels are support, pixels of spots spread over it the query, with their truth."""
     import rasterio
 
@@ -203,12 +223,13 @@ def _truth_names(source: Any) -> dict[int, str]:
 
 def _spots(free: np.ndarray, spots: int, each: int, rng: np.random.Generator, side: int = 96) -> np.ndarray:
     """Flat indices of pixels at random within squares at random; few squares meet few blocks."""
-    found = []
+    found, wanted = [], float(each)
     while len(found) < spots:
+        wanted *= 0.98  # few pixels may be free
         row, col = (int(rng.integers(0, size - side)) for size in free.shape)
         inside = np.zeros_like(free)
         inside[row : row + side, col : col + side] = True
-        if (index := np.flatnonzero(inside & free)).size >= each:
+        if (index := np.flatnonzero(inside & free)).size >= wanted:
             found.append(rng.permutation(index)[:each])
     return np.unique(np.concatenate(found))
 
@@ -223,7 +244,7 @@ def truths(unit: PixelUnit) -> list[np.ndarray]:
 def unit_rows(
     task: str, units: Sequence[PixelUnit], outcomes: dict[str, list[Outcome]], trials: slice
 ) -> list[dict[str, Any]]:
-    """One row a scheme over many units: means over units, differences to the default with their interval."""
+    """One row a scheme over many units: means over units, differences to the product with their interval."""
     table = {}
     for name, found in outcomes.items():
         scores = []
@@ -240,15 +261,18 @@ def unit_rows(
         row["imbalanced_units"] = int((dominant >= 0.7).sum())
         row["accuracy_imbalanced"] = round(float(scores[dominant >= 0.7, 1].mean()), 4)
         for j, metric in enumerate(("balanced_accuracy", "accuracy")):
-            row[f"minus_default_{metric}"] = _interval(scores[:, j], table[DEFAULT][:, j])
+            row[f"minus_product_{metric}"] = _interval(scores[:, j], table[PRODUCT][:, j])
         few = dominant >= 0.7
-        row["minus_default_accuracy_imbalanced"] = _interval(scores[few, 1], table[DEFAULT][few, 1])
-        row["gap_minus_default_gap"] = _interval(
-            scores[:, 1] - scores[:, 0], table[DEFAULT][:, 1] - table[DEFAULT][:, 0]
+        row["minus_product_accuracy_imbalanced"] = _interval(scores[few, 1], table[PRODUCT][few, 1])
+        row["gap_minus_product"] = _interval(
+            scores[:, 1] - scores[:, 0], table[PRODUCT][:, 1] - table[PRODUCT][:, 0]
         )
+        row["by_unit"] = {u.name: np.round(v, 4).tolist() for u, v in zip(units, scores, strict=True)}
         rows.append(row)
     best = max(table, key=lambda n: table[n][:, 0].mean())
-    rows[0]["default_minus_best"] = {"best": best} | _interval(table[DEFAULT][:, 0], table[best][:, 0])
+    next(r for r in rows if r["scheme"] == PRODUCT)["product_minus_best"] = {"best": best} | _interval(
+        table[PRODUCT][:, 0], table[best][:, 0]
+    )
     return rows
 
 
@@ -275,7 +299,7 @@ def _interval(ours: np.ndarray, other: np.ndarray) -> dict[str, Any]:
 
 def scene_rows(task: str, unit: PixelUnit, outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
     """One row a scheme on one scene; patches of held-out pixels that touch are drawn as one."""
-    truth, default = truths(unit)[0], outcomes[DEFAULT].predicted[0]
+    truth, product = truths(unit)[0], outcomes[PRODUCT].predicted[0]
     groups = np.concatenate([_patches(e.query_index, unit.values.shape[1:]) for e in unit.trials[0]])
 
     def against(ours: np.ndarray, other: np.ndarray) -> dict[str, Any]:
@@ -286,9 +310,11 @@ def scene_rows(task: str, unit: PixelUnit, outcomes: dict[str, Outcome]) -> list
     for name, outcome in outcomes.items():
         scores = np.array([[f(truth, outcome.predicted[0]) for f in (balanced_accuracy, natural_accuracy)]])
         row = {"task": task, "scheme": name, "units": 1, "n": len(truth)} | _means(scores, [outcome])
-        rows.append(row | {"minus_default_balanced_accuracy": against(outcome.predicted[0], default)})
+        rows.append(row | {"minus_product_balanced_accuracy": against(outcome.predicted[0], product)})
     best = max(rows, key=lambda r: r["balanced_accuracy"])["scheme"]
-    rows[0]["default_minus_best"] = {"best": best} | against(default, outcomes[best].predicted[0])
+    next(r for r in rows if r["scheme"] == PRODUCT)["product_minus_best"] = {"best": best} | against(
+        product, outcomes[best].predicted[0]
+    )
     return rows
 
 
@@ -314,11 +340,12 @@ def main() -> None:
     start, _ = load_start(None)
     rows: list[dict[str, Any]] = []
     for what in a.only:
-        rows += _task(what, a, start)
-        for row in rows:
-            print(json.dumps(row), flush=True)
-    if a.out:
-        a.out.write_text(json.dumps(record(a, rows), indent=1) + "\n")
+        found = _task(what, a, start)
+        rows += found
+        for row in found:
+            print(json.dumps({k: v for k, v in row.items() if k != "by_unit"}), flush=True)
+        if a.out:
+            a.out.write_text(json.dumps(record(a, rows), indent=1) + "\n")
 
 
 def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]]:
@@ -327,9 +354,12 @@ def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]
         units = hls_units(a.data, what, a.seeds)
         outcomes: dict[str, list[Outcome]] = {s.name: [] for s in SCHEMES["chips"]}
         for unit in units:
-            stable = np.sort(rng.permutation(unit.trials[0][0].query_index)[:_STABLE])
-            for scheme in SCHEMES["chips"]:
-                outcomes[scheme.name].append(run_scheme(unit, start, scheme, stable))
+            eligible = np.zeros(unit.values.shape[1:], bool)
+            eligible.ravel()[unit.trials[0][0].query_index] = True
+            stable = _spots(eligible, 2, _STABLE // 2, rng, side=40)
+            for name, outcome in run_unit(unit, start, SCHEMES["chips"], stable).items():
+                outcomes[name].append(outcome)
+            print(unit.name, file=sys.stderr, flush=True)
         few, many = slice(0, a.seeds), slice(a.seeds, None)
         return [
             *unit_rows(f"hls-5px {what}", units, outcomes, few),
@@ -342,8 +372,8 @@ def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]
         }
         unit = load[what]()
     valid = np.isfinite(unit.values).all(axis=0) & (unit.values != 0).any(axis=0)
-    stable = _spots(valid, 8, _STABLE // 8, rng)
-    return scene_rows(what, unit, {s.name: run_scheme(unit, start, s, stable) for s in SCHEMES["scene"]})
+    stable = _spots(valid, 4, _STABLE // 4, rng)
+    return scene_rows(what, unit, run_unit(unit, start, SCHEMES["scene"], stable))
 
 
 def record(a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
