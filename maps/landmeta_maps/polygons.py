@@ -28,8 +28,8 @@ _TOLERANCE = 0.8  # pixels: a step of the stairs goes, a field's corner stays
 def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int:
     """Write `polygons.gpkg` beside the finished `landcover.tif` of a map; returns how many there are.
 
-    Pixels of a class that touch by a side are one patch. One of less than `min_area_ha` joins the neighbour
-    with the longest common border, the smallest first; one with no neighbour, amid nodata, is left out.
+    Pixels of a class that touch by a side are one patch. One of less than `min_area_ha` joins its
+    largest neighbour, the smallest first; one with no neighbour, amid nodata, is left out.
     Common borders are simplified as one: polygons neither overlap nor leave gaps. Columns are
     `code`, `class` and `area_ha`, measured as the map's areas are. Memory: some 10 bytes a pixel.
 
