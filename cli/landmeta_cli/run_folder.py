@@ -142,21 +142,53 @@ def _claim(staging: Path, *, resume: bool) -> None:
     """Make the staging folder; one left by a dead process is taken over or cleared, one in use an error."""
     owner = staging / OWNER
     if staging.exists():
-        if not owner.is_file():
+        if owner.is_file():
+            _take_over(staging)
+        elif not _ours(staging):
             msg = f"{staging} exists and is not a partial run of landmeta"
             raise OutputError(msg, "move it away or give another --out")
-        _refuse_if_alive(staging)
         if not resume:
             shutil.rmtree(staging)
-    staging.mkdir(exist_ok=resume)
-    owner.write_text(_owner(), encoding="utf-8")
+    try:
+        staging.mkdir(exist_ok=resume)
+        with owner.open("x", encoding="utf-8") as file:
+            file.write(_owner())
+        for left in staging.glob(f"{OWNER}.*"):
+            left.unlink(missing_ok=True)
+    except FileExistsError as error:  # another run was faster by a moment
+        raise _in_use(staging) from error
+
+
+def _ours(staging: Path) -> bool:
+    """Whether a staging folder without owner is what a run left that was killed while it took it over."""
+    return has_blocks(staging) or any(staging.glob(f"{OWNER}.*")) or not any(staging.iterdir())
+
+
+def _take_over(staging: Path) -> None:
+    """Take the mark of a dead process away; of two runs that try at once, one is refused."""
+    owner, aside = staging / OWNER, staging / f"{OWNER}.{os.getpid()}"
+    try:
+        dead = owner.read_text(encoding="utf-8")
+        if _alive(dead):
+            raise _in_use(staging)
+        owner.rename(aside)
+        if aside.read_text(encoding="utf-8") != dead:  # the other one's, made in between
+            aside.rename(owner)
+            raise _in_use(staging)
+        aside.unlink()
+    except FileNotFoundError as error:
+        raise _in_use(staging) from error
 
 
 def _refuse_if_alive(staging: Path) -> None:
     owner = staging / OWNER
     if owner.is_file() and _alive(owner.read_text(encoding="utf-8")):
-        msg = f"another landmeta run is writing to {staging}"
-        raise OutputError(msg, "wait for it or give another --out")
+        raise _in_use(staging)
+
+
+def _in_use(staging: Path) -> OutputError:
+    msg = f"another landmeta run is writing to {staging}"
+    return OutputError(msg, "wait for it or give another --out")
 
 
 def _owner() -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from landmeta.errors import OutputError
+from landmeta_cli import run_folder
 from landmeta_cli.run_folder import MARK, check_target, staged
 
 
@@ -150,3 +152,24 @@ def test_a_forged_record_makes_no_file_outside_the_folder_disappear(tmp_path: Pa
     (out / MARK).write_text(json.dumps({"outputs": forged}))
     write_run(out, {"map.html": "new"})
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_of_two_runs_that_take_over_at_once_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = run_folder.staging_folder(tmp_path / "run")
+    staging.mkdir()
+    (staging / ".owner").write_text("elsewhere 1")
+    faster = f"{platform.node()} 1"
+
+    def meanwhile(owner: str) -> bool:
+        (staging / ".owner").write_text(faster)
+        return False
+
+    monkeypatch.setattr(run_folder, "_alive", meanwhile)
+    with (
+        pytest.raises(OutputError, match="another landmeta run"),
+        run_folder.staged(tmp_path / "run", resume=True),
+    ):
+        pytest.fail("both write")
+    assert (staging / ".owner").read_text() == faster
