@@ -37,7 +37,7 @@ from landmeta.bench.seams import (
     region_pixels,
     thinned,
 )
-from landmeta.checkpoints import load_start
+from landmeta.checkpoints import load_start, sha256, starter_path
 from landmeta.labels import read_labels
 from landmeta.raster import open_imagery
 from landmeta.start import Start
@@ -384,6 +384,7 @@ def record(a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "command": f"python benchmarks/seams.py --seeds {a.seeds} --only {' '.join(a.only)} --out {a.out}",
         "commit": commit.stdout.strip(),
         "seed": 0,
+        "start_sha256": sha256(starter_path()),
         "hardware": {
             "cpu": platform.machine(),
             "threads": torch.get_num_threads(),

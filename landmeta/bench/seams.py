@@ -29,7 +29,7 @@ SHIFTS = 63
 """Most pixels by which an origin is shifted."""
 
 _AT_ONCE = 16  # blocks of 64 px in one pass
-_SAMPLE = 4096  # pixels from which the features' scales are measured
+_SAMPLE = 2048  # pixels from which the features' scales are measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +239,9 @@ def place_for(
 
 
 def region_pixels(image: Float[np.ndarray, "band y x"], seed: int = 0) -> Int[np.ndarray, " pixel"]:
-    """Flat indices of unlabelled pixels with data, from up to 12 spots, whose features set the scales."""
+    """Flat indices of unlabelled pixels with data, from 8 spots, whose features set the scales."""
     rng, (height, width) = np.random.default_rng(seed), image.shape[1:]
-    valid, spots, side = np.isfinite(image).all(axis=0), 12, 128
+    valid, spots, side = np.isfinite(image).all(axis=0), 8, 96
     found = []
     for _ in range(spots):
         row, col = (int(rng.integers(0, max(size - side, 0) + 1)) for size in (height, width))
