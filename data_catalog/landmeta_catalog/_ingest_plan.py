@@ -29,6 +29,7 @@ UNPLANNED, SPARE = -2, -1
 _AFFINE = ("a", "b", "c", "d", "e", "f")
 _TEXTS = ("region", "season", "patch", "crs", "reason")
 _SIZES = ("rows", "cols")
+_ROW_GROUP = 20_000
 _HALF = 0.501
 """Rounds to the nearest pixel; grids that differ by half a pixel do not fall on the border."""
 
@@ -153,9 +154,13 @@ def read_plan(path: Path, quadrants: Sequence[str]) -> Plan:
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Write the plan as Parquet, whole or not at all; raises OutputError where it cannot be written."""
+    import pyarrow
+
     columns = {f"slot_{name}": plan.slots[:, at] for at, name in enumerate(plan.quadrants)}
     with replacing(path) as part:
-        plan.patches.assign(**columns).to_parquet(part, index=False)
+        plan.patches.assign(**columns).to_parquet(part, index=False, row_group_size=_ROW_GROUP)
+    # What Arrow needed for that is large, and it would keep it for the next time.
+    pyarrow.default_memory_pool().release_unused()
 
 
 def having(plan: Plan, findings: Sequence[Finding]) -> Plan:
@@ -185,13 +190,20 @@ def grounds(plan: Plan) -> Numbers:
     left corner. A tile without georeference has a ground of its own.
     """
     pixel = _pixel_size(plan)
-    cells = plan.patches.assign(pixel=np.round(pixel, 6)).groupby(
-        ["region", "season", "crs", "pixel"], sort=False, dropna=False
+    names = ["region", "season", "crs", "c", "f"]
+    cells = (
+        plan.patches[names]
+        .assign(pixel=np.round(pixel, 6))
+        .groupby(["region", "season", "crs", "pixel"], sort=False, dropna=False)
     )
     # Pixels are counted from a patch of the region: its grid may lie anywhere, and headers are rounded.
     anchor = cells[["c", "f"]].transform("first").to_numpy(np.float64)
-    steps = np.floor((_corners(plan) - anchor[:, None]) / pixel[:, None, None] + _HALF).reshape(-1, 2)
     cell = np.repeat(cells.ngroup().to_numpy(np.int64), len(plan.quadrants))
+    steps = _corners(plan)  # from here on in place: an archive has hundreds of thousands of tiles
+    steps -= anchor[:, None]
+    steps /= pixel[:, None, None]
+    steps += _HALF
+    steps = np.floor(steps, out=steps).reshape(-1, 2)
     nowhere = np.isnan(steps).any(axis=1)
     cell[nowhere] = -1
     steps[nowhere] = np.stack([np.arange(nowhere.sum())] * 2, axis=1)
@@ -254,7 +266,8 @@ def _in_order(plan: Plan, rows: Numbers, order: Sequence[Key]) -> Plan:
     import pandas as pd
 
     position = {key: at for at, key in enumerate(order)}
-    keys = plan.keys()
+    listed = [position.get(key, len(position)) for key in plan.keys(rows)]
+    del position
     some = plan.patches.iloc[rows]
     step = (_pixel_size(plan)[rows] * some["rows"].to_numpy()) / 2
     table = pd.DataFrame(
@@ -265,7 +278,7 @@ def _in_order(plan: Plan, rows: Numbers, order: Sequence[Key]) -> Plan:
             # Half a patch: patches of one row whose corners differ by a pixel stay in one row.
             "south": -np.floor(some["f"].to_numpy() / np.where(step > 0, step, np.nan) + _HALF),
             "east": some["c"].to_numpy(),
-            "listed": [position.get(keys[row], len(position)) for row in rows.tolist()],
+            "listed": listed,
         }
     )
     sequence = table.sort_values(list(table.columns), kind="stable").index.to_numpy()
