@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +71,14 @@ def find_store_region(text: str) -> StoreRegion | None:
     more = ", ..." if len(found or known) > 8 else ""
     what = f"{len(found)} regions called {wanted!r}" if found else f"no region {wanted!r}"
     msg = f"the tile store {store} holds {what if wanted != '.' else 'several regions'}: {names}{more}"
-    raise RegionError(msg, f"--region {store}/{(found or known)[0].name}")
+    raise RegionError(msg, f"--region {store}/{_nearest(wanted, found or known).name}")
+
+
+def _nearest(wanted: str, places: Sequence[StoreRegion]) -> StoreRegion:
+    """The place that is spelt most like `wanted`, else the first."""
+    names = {spelling: place for place in places for spelling in sorted(_spellings(place))}
+    near = difflib.get_close_matches(wanted, names, n=1)
+    return names[near[0]] if near else places[0]
 
 
 def _known(store: Path) -> list[StoreRegion]:

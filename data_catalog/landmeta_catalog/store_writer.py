@@ -68,10 +68,17 @@ def _open_or_new(store: Path) -> Manifest:
     if (store / "store.json").exists():
         return read_manifest(store)
     # A killed first call leaves nothing but its own folders; anything else is not ours to mix with.
-    if store.is_dir() and any(not path.is_dir() and path.name[0] != "." for path in store.iterdir()):
-        msg = f"{store} holds files but no store.json: it is no tile store"
+    shown = sorted(path for path in store.iterdir() if path.name[0] != ".") if store.is_dir() else []
+    foreign = next((path for path in shown if not _is_left_over(path)), None)
+    if foreign is not None:
+        msg = f"{store} holds {foreign.name} but no store.json: it is no tile store"
         raise DataError(msg, "name a new folder with --out")
     return new_manifest()
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a folder is what a first call that was killed leaves of a dataset."""
+    return path.is_dir() and {inner.name for inner in path.iterdir()} <= {"parts"}
 
 
 def _make_folder(folder: Path) -> None:

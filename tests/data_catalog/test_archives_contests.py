@@ -280,6 +280,17 @@ def test_a_folder_in_no_layout_says_what_was_expected(tmp_path: Path, name: str)
     assert "give the folder that holds the folders ROIs" in caught.value.hint
 
 
+def test_the_other_contest_is_named_where_its_folders_are(tmp_path: Path) -> None:
+    put(tmp_path, "ROIs0000_autumn", "s2", "CapeTown", 12)
+    with pytest.raises(DataError, match="holds no folder named ROIs1158_<season>") as caught:
+        open_archive("sen12ms", tmp_path).scan()
+    assert caught.value.hint == "landmeta ingest dfc2020 reads it"
+    for path in (tmp_path, tmp_path / "ROIs0000_autumn"):
+        with pytest.raises(DataError, match="in the layout of SEN12MS and DFC2020") as caught:
+            open_archive("folder", path)
+        assert caught.value.hint == "landmeta ingest dfc2020 reads it"
+
+
 def test_dfc2020_by_region_tells_region_and_season(tmp_path: Path) -> None:
     for kind in BANDS:
         put(tmp_path, "ROIs0000_autumn", kind, "CapeTown", 12)

@@ -84,6 +84,20 @@ def test_a_folder_with_other_files_is_not_made_a_store(tmp_path: Path) -> None:
     one_line(error)
 
 
+def test_a_folder_of_other_folders_is_not_made_a_store(tmp_path: Path) -> None:
+    (tmp_path / "ROIs0000_autumn" / "s2_CapeTown").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"holds ROIs0000_autumn but no store\.json") as error:
+        make(tmp_path)
+    one_line(error)
+
+
+def test_what_a_killed_first_call_leaves_is_taken_up(tmp_path: Path) -> None:
+    (tmp_path / "sim" / "parts").mkdir(parents=True)
+    make(tmp_path)
+    with TileStore.open(tmp_path) as tiles:
+        assert tiles.datasets == ("sim",)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", "ä b", "-x"])
 def test_a_dataset_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="cannot be a folder"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from landmeta.errors import DataError
 from landmeta_catalog.archives._images import usual_header
+from landmeta_catalog.archives._sentinel import contest_of
 from landmeta_catalog.archives.base import Archive as Archive
 from landmeta_catalog.archives.class_folder import class_folder, dataset_name, list_tiles
 from landmeta_catalog.archives.dfc2020 import Dfc2020
@@ -57,6 +58,10 @@ def open_archive(kind: str, path: Path, **options: Any) -> Archive:
 
 
 def _kind_of_folder(path: Path, options: Mapping[str, Any]) -> str:
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    if contest := next((kind for kind in map(contest_of, [path, *inside]) if kind), None):
+        msg = f"{path} is in the layout of SEN12MS and DFC2020, not in folders of classes"
+        raise DataError(msg, f"landmeta ingest {contest} reads it")
     chips = list_chips(path)
     if chips and (label_band(usual_header(chips)[1]) or not any(inner.is_dir() for inner in path.iterdir())):
         return "chips"

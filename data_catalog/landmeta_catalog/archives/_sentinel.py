@@ -70,8 +70,18 @@ def season_folders(root: Path, seeds: Sequence[str]) -> list[Path]:
     found = [path for path in inside if pattern.fullmatch(path.name) and path.is_dir()]
     if not found:
         msg = f"{root} holds no folder named ROIs{seeds[0]}_<season>"
-        raise DataError(msg, "give the folder that holds the folders ROIs... as published")
+        other = next((kind for kind in map(contest_of, inside) if kind), None)
+        hint = (
+            f"landmeta ingest {other} reads it" if other else "give the folder that holds the folders ROIs..."
+        )
+        raise DataError(msg, hint)
     return found
+
+
+def contest_of(path: Path) -> str | None:
+    """Kind of archive that has a folder of this name: `dfc2020` (seed 0000) or `sen12ms`; None if neither."""
+    name = re.fullmatch(r"ROIs(\d{4})_[a-z]+", path.name)
+    return name and ("dfc2020" if name[1] == "0000" else "sen12ms")
 
 
 class FileNames(NamedTuple):
