@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from landmeta_cli.console import INTERRUPTED, emit, emit_json, progress_bars, say, say_all
+from landmeta.errors import Interrupted
+from landmeta_cli.console import emit, emit_json, progress_bars, say, say_all
 
 if TYPE_CHECKING:
     from landmeta_catalog.ingest import IngestSummary
 
 app = typer.Typer(name="ingest", help="Bring a tile archive into a store.")
 
-_SHOWN = 5
+_SHOWN = 10
 """Broken patches that are named one by one; the index of the store names all."""
 
 
@@ -174,8 +175,8 @@ def _ingest(
             found = ingest(archive, out, workers=workers, settings=options, progress=progress)
     except KeyboardInterrupt:
         # Not left to the guard of all commands: here something was written, and it is worth knowing.
-        say("error", "interrupted; what is stored is kept, and the same command goes on from there")
-        raise SystemExit(INTERRUPTED) from None
+        msg = f"interrupted; what is stored is kept in {out}"
+        raise Interrupted(msg, "run the same command again: it goes on from there") from None
     reasons = [reason for _, reason in found.quarantined]
     say_all("warning", (f"quarantined: {reason}" for reason in reasons[:_SHOWN]))
     if len(reasons) > _SHOWN:

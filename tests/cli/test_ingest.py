@@ -53,20 +53,20 @@ def test_a_folder_of_classes_becomes_a_store_in_one_command(tmp_path: Path, land
 
 
 def test_the_counts_come_as_json_and_broken_files_as_warnings(tmp_path: Path, landmeta: Landmeta) -> None:
-    tiles = write_tiles(tmp_path / "tiles", 20)
-    for number in range(0, 14, 2):
+    tiles = write_tiles(tmp_path / "tiles", 30)
+    for number in range(0, 24, 2):
         (tiles / "forest" / f"t{number:04}.png").write_bytes(b"")
     said = landmeta("ingest", "folder", tiles, "--out", tmp_path / "store", "--json")
     found = json.loads(said.out)
     fields = "dataset store patches tiles written same_ground quarantined workers seconds"
     assert set(found) == set(fields.split())
-    assert (said.code, found["patches"], found["tiles"], found["written"]) == (0, 20, 13, 13)
+    assert (said.code, found["patches"], found["tiles"], found["written"]) == (0, 30, 18, 18)
     assert found["quarantined"][0] == {
         "id": "tiles///forest-t0000/",
         "reason": f"{tiles / 'forest' / 't0000.png'} is an empty file (0 bytes)",
     }
     warnings = said.err.splitlines()
-    assert len(warnings) == 6
+    assert len(warnings) == 11
     assert all(line.startswith("warning: quarantined: ") for line in warnings)
     assert "2 more" in warnings[-1]
 
@@ -145,7 +145,8 @@ def test_ctrl_c_is_one_line_and_the_same_command_completes_the_store(
     done = len([*parts.glob("*.parquet")])
     assert (process.returncode, out) == (130, "")
     assert err.splitlines() == [
-        "error: interrupted; what is stored is kept, and the same command goes on from there"
+        f"error: interrupted; what is stored is kept in {store}",
+        "hint: run the same command again: it goes on from there",
     ]
     assert 0 < done < 1200 / 128
     said = landmeta("ingest", "folder", tiles, "--out", store, "--json")
