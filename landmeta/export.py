@@ -51,7 +51,7 @@ def export_onnx(network: Network, path: Path, header: Mapping[str, Any], *, dens
     """
     if lacking := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         msg = f"export to ONNX needs the package {' and '.join(lacking)}"
-        raise CheckpointError(msg, "pip install onnx onnxscript")
+        raise CheckpointError(msg, "pip install 'landmeta[onnx]'")
     bare = _Bare(network.eval(), dense)
     side = header["network"].get("side")
     example = torch.zeros(2, len(header["network"]["bands"]), side or 64, side or 64)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import onnxruntime
 import pytest
 import torch
 from safetensors import safe_open
@@ -33,11 +34,9 @@ def test_a_plain_state_dict_needs_nothing_of_ours_to_be_read(tmp_path):
 @pytest.mark.parametrize("norm", ["in", "gn", "cbn"])
 @pytest.mark.parametrize("dense", [False, True])
 def test_an_onnx_model_gives_the_same_logits_for_any_number_and_size_of_tiles(tmp_path, norm, dense):
-    pytest.importorskip("onnxscript")
-    runtime = pytest.importorskip("onnxruntime")
     net = network(norm=norm)
     export_onnx(net, tmp_path / "n.onnx", {"network": SETTINGS, "scaling": "meteor"}, dense=dense)
-    session = runtime.InferenceSession(str(tmp_path / "n.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "n.onnx"))
     assert json.loads(session.get_modelmeta().custom_metadata_map["landmeta.network"]) == SETTINGS
     state = NormPass(initial_state(net), "query")
     for shape in ((1, 3, 64, 64), (3, 3, 48, 80)):

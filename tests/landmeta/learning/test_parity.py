@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+import torchopt
 
 from landmeta.algorithms import inner_settings
 from landmeta.engines import ENGINES, outer_gradient
 from landmeta.learner import Learner
-
-torchopt = pytest.importorskip("torchopt", reason="torchopt is absent: pip install torchopt")
 
 
 def loss(network, batch):
