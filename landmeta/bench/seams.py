@@ -202,7 +202,7 @@ class Trained:
         if self.place.scheme.space == "logits":
             scores = self.heads((views.blended - self.mean) * self.gain)
         else:
-            each = self.heads((views.features - self.mean) * self.gain).softmax(dim=-1)
+            each = torch.stack([self.heads((v - self.mean) * self.gain) for v in views.features]).softmax(-1)
             scores = torch.einsum("vn,vnc->nc", views.weights, each)
         found: Int[np.ndarray, " pixel"] = self.codes[scores.argmax(dim=1).numpy()]
         return found
@@ -251,6 +251,7 @@ def region_pixels(image: Float[np.ndarray, "band y x"], seed: int = 0) -> Int[np
     return np.unique(np.concatenate(found))
 
 
+@torch.no_grad()
 def fit(
     place: Place,
     start: Start,

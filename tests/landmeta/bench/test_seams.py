@@ -1,0 +1,85 @@
+"""Schemes of moments and blocks: weights sum to one, frozen moments make no seams, own ones do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from landmeta.bench.seams import Place, Scheme, fit, fitting, place_for, region_pixels, thinned
+from landmeta.start import Start
+
+NAMES = ("B02", "B03", "B04", "B08")
+START = Start((4, 6, 8, 10), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """Two classes, left and right, with noise, 64 x 64 px."""
+    rng = np.random.default_rng(0)
+    values = 0.1 + 0.1 * (np.arange(64) >= 32) + 0.02 * rng.standard_normal((4, 64, 64))
+    return values.astype(np.float32)
+
+
+def place(image: np.ndarray, scheme: Scheme) -> Place:
+    return place_for(scheme, image, NAMES, START, np.array([70, 1000, 3000]))
+
+
+EVERY = np.arange(64 * 64)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        Scheme("blended", "own", 32, halo=0, blended=True, edge="reflect"),
+        Scheme("phases", "region", 32, phases=((0, 0), (5, 5))),
+        Scheme("cut", "own", 32, halo=8),
+    ],
+)
+@pytest.mark.parametrize("origin", [(0, 0), (-13, -7)])
+def test_the_views_of_a_pixel_weigh_one_together(
+    image: np.ndarray, scheme: Scheme, origin: tuple[int, int]
+) -> None:
+    views = place(image, scheme).views(EVERY, origin)
+    torch.testing.assert_close(views.weights.sum(dim=0), torch.ones(EVERY.size))
+    assert views.features.shape[:2] == views.weights.shape
+    assert views.features.isfinite().all()
+
+
+@pytest.mark.parametrize("moments", ["region", "sample", "support"])
+def test_frozen_moments_do_not_see_the_block_grid(image: np.ndarray, moments: str) -> None:
+    scheme = Scheme("frozen", moments, 32, halo=64, edge="reflect")  # type: ignore[arg-type]
+    one, other = (place(image, scheme).views(EVERY, origin).blended for origin in ((0, 0), (-8, -16)))
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_own_moments_see_the_block_grid_and_blending_softens_it(image: np.ndarray) -> None:
+    def moved(blended: bool) -> float:
+        here = place(image, Scheme("own", "own", 32, halo=0, blended=blended, edge="reflect"))
+        one, other = (here.views(EVERY, origin).blended for origin in ((0, 0), (-8, -8)))
+        return float((one - other).abs().mean())
+
+    assert moved(False) > 1.3 * moved(True) > 0.01
+
+
+def test_class_models_of_every_scheme_tell_the_classes(image: np.ndarray) -> None:
+    truth = np.where(EVERY % 64 >= 32, 7, 3)
+    support = np.sort(np.random.default_rng(1).permutation(EVERY)[:60])
+    sample = region_pixels(image)
+    for scheme in (
+        Scheme("phases", "region", 64, halo=16, phases=((0, 0), (5, 5)), one_phase_fit=True),
+        Scheme("shares", "own", 32, halo=0, blended=True, space="probabilities", edge="reflect"),
+    ):
+        here = place(image, scheme)
+        views = here.views(EVERY)
+        vectors = fitting(scheme, views)
+        kept = support[thinned(truth[support], None, 0)]
+        model = fit(here, START, vectors[sample], vectors[kept], truth[kept])
+        assert (model.classes(views) == truth).mean() > 0.9
+
+
+def test_what_lies_outside_is_the_mirror_image_or_the_mean(image: np.ndarray) -> None:
+    mirror = place(image, Scheme("m", "own", 32, edge="reflect")).windows([(-8, 0)], 24)[0].numpy()
+    np.testing.assert_array_equal(mirror[:, :8], image[:, 8:0:-1, :24])
+    filled = place(image, Scheme("f", "own", 32)).windows([(-8, 0)], 24)[0].numpy()
+    assert np.ptp(filled[:, :8], axis=(1, 2)).max() == 0
