@@ -43,16 +43,18 @@ _WATCH_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class IngestSpeed:
-    """An ingest of `patches` by two processes or more, up to `tiles` that were written.
+    """An ingest of `patches`, up to `tiles` that were written.
 
-    `peak_mb` is the largest sum of the resident memory of all processes, 1e6 bytes; what they share counts
-    in each. None where the system does not tell it.
+    `seconds` are those of all, `tiles_per_s` is the rate from the first shard that was ready to the last,
+    None where there was only one. `peak_mb` is the largest sum of the resident memory of all processes, 1e6 bytes;
+    what they share counts in each. None where the system does not tell it.
     """
 
     patches: int
     tiles: int
     workers: int
     seconds: float
+    tiles_per_s: float | None
     peak_mb: float | None
 
 
@@ -77,7 +79,7 @@ def ingest_speed(patches: int, *, workers: int = 2, shards: int = 0) -> IngestSp
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
     found = json.loads(told)
-    return IngestSpeed(patches, found["tiles"], workers, found["seconds"], peak / 1e6 if peak else None)
+    return IngestSpeed(patches, workers=workers, peak_mb=peak / 1e6 if peak else None, **found)
 
 
 def _resident(process: int) -> int:
@@ -154,19 +156,21 @@ class _EnoughError(Exception):
 
 def main(folder: str, patches: str, workers: str, shards: str) -> None:
     """Ingest and print what was written in which time."""
-    begun, written = time.perf_counter(), 0
+    begun, ready = time.perf_counter(), list[tuple[float, int]]()
     enough = int(shards) * SHARD_TILES or 4 * int(patches)
 
     def progress(stage: str, done: int, total: int) -> None:
-        nonlocal written
         if stage == "tiles":
-            written = done
+            ready.append((time.perf_counter(), done))
             if enough <= done < total:
                 raise _EnoughError
 
     with contextlib.suppress(_EnoughError):
         ingest(InventedArchive(int(patches)), Path(folder) / "store", workers=int(workers), progress=progress)
-    sys.stdout.write(json.dumps({"tiles": written, "seconds": time.perf_counter() - begun}))
+    (first, before), (last, written) = ready[0], ready[-1]
+    rate = (written - before) / (last - first) if last > first else None
+    found = {"tiles": written, "seconds": time.perf_counter() - begun, "tiles_per_s": rate}
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":
