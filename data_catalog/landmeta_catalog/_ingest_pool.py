@@ -15,6 +15,10 @@ from landmeta.errors import DataError
 if TYPE_CHECKING:
     from distributed import Client
 
+_PATIENCE_S = 60.0
+"""After which it is asked whether there are workers at all."""
+_ALONE = "the same command with --workers 1 goes on from there"
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -54,8 +58,10 @@ def _cluster(workers: int) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     with ExitStack() as stack:
-        # Blocks of jobs are small; the limits of Dask's memory watcher would only pause workers.
-        stack.enter_context(dask.config.set({"distributed.worker.memory.terminate": False}))
+        # Blocks of jobs are small; the limits of Dask's memory watcher would only pause workers. One that is
+        # silent for minutes, on a laptop that slept or a busy machine, is not dead; a dead one is seen.
+        settings = {"distributed.worker.memory.terminate": False, "distributed.scheduler.worker-ttl": None}
+        stack.enter_context(dask.config.set(settings))
         with _interrupt_held_back():
             cluster = LocalCluster(
                 n_workers=workers,
@@ -88,18 +94,26 @@ def _interrupt_held_back() -> Iterator[None]:
 def _spread(
     client: Client, work: Callable[[Job], Result], jobs: Iterable[Job], in_flight: int
 ) -> Iterator[Result]:
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker, wait
 
     waiting = iter(jobs)
     # Not pure: Dask must not hash the arguments, nor answer a repeated job from memory.
-    running = as_completed([client.submit(work, job, pure=False) for job in islice(waiting, in_flight)])
-    for future in running:
+    running = {client.submit(work, job, pure=False) for job in islice(waiting, in_flight)}
+    while running:
         try:
-            result = future.result()
-        except KilledWorker as error:
-            msg = "a worker process died several times on the same job: was it out of memory?"
-            raise DataError(msg, "the same command with --workers 1 goes on from there") from error
-        future.release()
-        for job in islice(waiting, 1):
-            running.add(client.submit(work, job, pure=False))
-        yield result
+            done = wait(running, timeout=_PATIENCE_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            if client.scheduler_info()["workers"]:
+                continue
+            msg = "the worker processes are gone: were they killed, or out of memory?"
+            raise DataError(msg, _ALONE) from None
+        for future in done:
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                msg = "a worker process died several times on the same job: was it out of memory?"
+                raise DataError(msg, _ALONE) from error
+            running.remove(future)
+            future.release()
+            running.update(client.submit(work, job, pure=False) for job in islice(waiting, 1))
+            yield result

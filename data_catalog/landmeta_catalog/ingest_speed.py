@@ -46,8 +46,8 @@ class IngestSpeed:
     """An ingest of `patches`, up to `tiles` that were written.
 
     `seconds` are those of all, `tiles_per_s` is the rate from the first shard that was ready to the last,
-    None where there was only one. `peak_mb` is the largest sum of the resident memory of all processes, 1e6 bytes;
-    what they share counts in each. None where the system does not tell it.
+    None where there was only one. `peak_mb` is the largest sum of the resident memory of all processes,
+    1e6 bytes; what they share counts in each. None where the system does not tell it.
     """
 
     patches: int

@@ -21,7 +21,7 @@ import rasterio
 from affine import Affine
 
 from landmeta.errors import DataError, OutputError
-from landmeta_catalog import _atomic
+from landmeta_catalog import _atomic, _ingest_pool
 from landmeta_catalog.archives import open_archive
 from landmeta_catalog.ingest import ingest
 from landmeta_catalog.store import TileStore
@@ -311,3 +311,20 @@ def test_many_broken_patches_do_not_stop_the_rest(tmp_path: Path) -> None:
     archive = many(60, overlap=False, broken=frozenset(names[1:]))
     found = ingest(archive, tmp_path / "store")
     assert (found.tiles, len(found.quarantined)) == (4, 59)
+
+
+def test_an_ingest_whose_workers_are_all_gone_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deserted:
+        def submit(self, work: object, job: object, *, pure: bool) -> object:
+            return object()
+
+        def scheduler_info(self) -> dict[str, object]:
+            return {"workers": {}}
+
+    def wait(futures: object, timeout: float, return_when: str) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("distributed.wait", wait)
+    with pytest.raises(DataError, match="worker processes are gone") as error:
+        list(_ingest_pool._spread(Deserted(), str, [1, 2], 2))  # type: ignore[arg-type]
+    assert "--workers 1" in error.value.hint
