@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from landmeta.checkpoints import load_network
+from landmeta.checkpoints import load_learned, load_network
 from landmeta.metatraining import Training
 from landmeta.task_scores import TaskOutcome, mean_recall, score_tasks
 from landmeta.tasks import Task
@@ -52,9 +52,12 @@ def at_its_best(
     found = []
     for steps, rate in TRIED:
         trial = replace(config, validation=replace(config.validation, inner_steps=steps, inner_rate=rate))
+        if training.step == 0:  # rates that training has not learned yet are those that are tried
+            first = TrainingMethod.of(replace(trial, inner=replace(trial.inner, rate=rate)), training.network)
+            training = replace(training, learned=first.initial_learned(training.network))
         told = score_tasks(scores(trial, data, training, "val", tasks))
-        found.append((told.balanced_accuracy, steps, rate, trial))
-    _, steps, rate, trial = max(found, key=lambda entry: entry[0])
+        found.append((told.balanced_accuracy, steps, rate, trial, training))
+    _, steps, rate, trial, training = max(found, key=lambda entry: entry[0])
     return {
         "steps": steps,
         "rate": rate,
@@ -86,7 +89,7 @@ def _is_target(task: Task, codes: np.ndarray) -> np.ndarray:
 
 def draw(log: list[dict], result: dict, path: Path) -> None:
     """The curve: balanced accuracy of validations against outer steps, and the held-out figures."""
-    width, height, left, top, bottom = 720, 400, 60, 40, 50
+    width, height, left, top, bottom = 720, 420, 60, 40, 70
     points = [(e["step"], e["validation"]) for e in log if "validation" in e]
     last = max(step for step, _ in points)
     low, high = 0.4, max(0.8, *(v["balanced_accuracy"] for _, v in points))
@@ -124,7 +127,7 @@ def draw(log: list[dict], result: dict, path: Path) -> None:
     )
     pen.text((2 * 10, 2 * 8), title, fill="#222222", font=font)
     pen.text(
-        (place(last / 2, low)[0], 2 * height - 40), "outer steps", fill="#222222", font=font, anchor="mm"
+        (place(last / 2, low)[0], 2 * height - 24), "outer steps", fill="#222222", font=font, anchor="mm"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((width, height), Image.Resampling.LANCZOS).quantize(32).save(path, optimize=True)
@@ -146,7 +149,10 @@ def main() -> None:
     log = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
     data = TrainingData.open(config.data)
     first, _ = new_training(config, network_settings(config, data), "cpu")
-    trained = replace(first, network=load_network(config.out / "best.safetensors")[0])
+    best = config.out / "best.safetensors"
+    trained = replace(
+        first, network=load_network(best)[0], learned=load_learned(best), step=done.result["best_step"]
+    )
     tests = config.validation.test_tasks
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True

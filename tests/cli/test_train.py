@@ -133,6 +133,26 @@ def test_a_run_leaves_checkpoints_log_and_scores(
     assert network(torch.zeros(1, 4, SIDE, SIDE)).shape == (1, 1)
 
 
+def test_training_lifts_the_adapted_network_above_the_unadapted_and_the_first_weights(
+    landmeta: Callable[..., Said], store: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "lift.toml"
+    path.write_text(f"""
+        out = "{tmp_path / "lift"}"
+        data = {{store = "{store}", dataset = "sim", workers = 0}}
+        network = {{name = "conv4", widths = [8, 8, 16, 16], norm = "none"}}
+        inner = {{algorithm = "meta_sgd", rate = 0.4}}
+        outer = {{steps = 120, rate = 5e-3, learned_rate = 1e-2, clip_norm = 10.0}}
+        validation = {{every = 0, test_tasks = 60}}
+        device = {{threads = 1}}
+    """)
+    assert landmeta("train", path).code == 0
+    held_out = json.loads((tmp_path / "lift/result.json").read_text())["test"]
+    reached = held_out["trained"]["balanced_accuracy"]
+    assert reached > held_out["trained"]["unadapted"] + 0.15
+    assert reached > held_out["initial"]["balanced_accuracy"] + 0.15
+
+
 def test_a_run_stopped_and_started_again_equals_the_undisturbed_one(
     landmeta: Callable[..., Said], config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
