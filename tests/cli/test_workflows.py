@@ -26,6 +26,7 @@ FILES = {
     "landcover.qml",
     "probabilities.tif",
     "confidence.tif",
+    "stability.tif",
     "map.html",
     "report.html",
     "report.json",
