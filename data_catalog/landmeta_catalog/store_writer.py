@@ -77,8 +77,8 @@ def _open_or_new(store: Path) -> Manifest:
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether a folder is what a first call that was killed leaves of a dataset."""
-    return path.is_dir() and {inner.name for inner in path.iterdir()} <= {"parts"}
+    """Whether a folder is what a first call that was stopped leaves of a dataset: it makes `parts` first."""
+    return path.is_dir() and ((path / "parts").is_dir() or not any(path.iterdir()))
 
 
 def _make_folder(folder: Path) -> None:
