@@ -121,6 +121,11 @@ def test_a_full_disk_is_one_error_line(
     assert said.err.splitlines() == ["error: cannot write c.0: No space left on device", "hint: make room"]
 
 
+def heed_interrupts() -> None:
+    """As in a terminal: what a shell starts in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_is_one_line_and_the_same_command_completes_the_store(
     workers: int, tmp_path: Path, landmeta: Landmeta
@@ -136,6 +141,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_completes_the_store(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         parts = store / "tiles" / "parts"
         until = time.monotonic() + 60
