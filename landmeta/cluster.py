@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CONNECT_S = 10
 """Seconds that a scheduler may take to answer."""
 
+_LOSSES = 5
+"""Times that a scheduler may lose blocks in flight together with the model, as when a worker dies."""
+
 _AHEAD = 2
 """Blocks in flight for each thread of the cluster: bounds the memory here and there."""
 
@@ -79,9 +82,9 @@ def map_on_cluster(
         return
     from distributed.scheduler import KilledWorker
 
-    shared = client.scatter((model, model.prepare(), imagery), broadcast=True)
+    content = (model, model.prepare(), imagery)
     try:
-        for done, (window, found) in enumerate(_as_mapped(client, shared, missing)):
+        for done, (window, found) in enumerate(_as_mapped(client, content, missing)):
             folder.put(window.corner, found)
             if progress is not None:
                 progress("map", len(windows) - len(missing) + done + 1, len(windows))
@@ -93,12 +96,14 @@ def map_on_cluster(
 
 
 def _as_mapped(
-    client: Client, shared: Future[Any], windows: Sequence[BlockWindow]
+    client: Client, content: tuple[MappingModel, Any, Imagery], windows: Sequence[BlockWindow]
 ) -> Iterator[tuple[BlockWindow, MapBlock | None]]:
     """Windows with their blocks in the order in which the workers finish them."""
     from distributed import as_completed
+    from distributed.client import FutureCancelledError
 
-    waiting = iter(windows)
+    shared = client.scatter(content, broadcast=True)
+    waiting, losses = iter(windows), 0
     threads = sum(client.nthreads().values())
     futures: dict[Future[Any], BlockWindow] = {}
 
@@ -109,7 +114,17 @@ def _as_mapped(
 
     running = as_completed([submit(window) for window in islice(waiting, _AHEAD * max(threads, 1))])
     for future in running:
-        found = future.result()
+        try:
+            found = future.result()
+        except FutureCancelledError as error:
+            # With a worker the scheduler may lose the only copy of the model it knows, and all that needs it.
+            if (losses := losses + 1) > _LOSSES * max(threads, 1):
+                msg = "the Dask scheduler lost the model again and again"
+                hint = "look at its log; finished blocks are kept for --resume"
+                raise ClusterError(msg, hint) from error
+            shared = client.scatter(content, broadcast=True)
+            running.add(submit(futures.pop(future)))
+            continue
         yield futures.pop(future), found
         if (window := next(waiting, None)) is not None:
             running.add(submit(window))

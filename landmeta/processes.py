@@ -102,4 +102,6 @@ def joined_processes(device: str) -> Iterator[Processes]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     yield Processes(dist.get_rank(), dist.get_world_size())
+    with _told():
+        dist.barrier()  # one that leaves while another still talks to it makes that one abort
     dist.destroy_process_group()  # after a failure it would wait for peers that may be gone
