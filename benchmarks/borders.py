@@ -152,6 +152,7 @@ def labels_by_cluster(data: Path) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
+    """Classify by every method, print and store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=4)
@@ -168,9 +169,7 @@ def main() -> None:
     for row in rows:
         print(json.dumps(row), flush=True)
     if a.out:
-        made = record(a, rows)
-        made["command"] = made["command"].replace("seams.py", "borders.py")
-        a.out.write_text(json.dumps(made, indent=1) + "\n")
+        a.out.write_text(json.dumps(record("borders.py", a, rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":

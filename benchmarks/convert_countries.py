@@ -92,6 +92,7 @@ def read_topology(path: Path) -> gpd.GeoDataFrame:
 
 
 def country(entry: dict[str, Any], arcs: Sequence[np.ndarray]) -> MultiPolygon:
+    """Land of an entry of the topology, its arcs joined, in degrees."""
     polygons = [entry["arcs"]] if entry["type"] == "Polygon" else entry["arcs"]
     parts = [part for rings in polygons for part in polygon([join(ring, arcs) for ring in rings])]
     # A cut leaves rounding errors, by which neighbours would no longer meet.
@@ -132,6 +133,7 @@ def polygons_of(shape: BaseGeometry) -> MultiPolygon:
 
 
 def simplify(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Countries with common borders simplified alike; small ones as they are, all on the stored grid."""
     shapes = table.geometry.to_numpy()
     simple = shapely.coverage_simplify(shapes, TOLERANCE)
     chosen = np.where(shapely.area(shapes) < SMALL, shapes, simple)
@@ -165,6 +167,7 @@ def moved(table: gpd.GeoDataFrame, simple: gpd.GeoDataFrame, name: str) -> str:
 
 
 def main() -> None:
+    """Read, simplify, name and store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="countries-10m.json of the npm package world-atlas")
     parser.add_argument("--out", type=Path, default=OUT)

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from recording import made
 from torch import Tensor
 
 from landmeta.bench.engine_speed import OuterStep, Setting
+from landmeta.bench.work import seconds_of
 
 SETTING = Setting(1, tasks=2)
 
@@ -33,15 +31,14 @@ def direction(gradient: list[Tensor]) -> Tensor:
     return flat / flat.norm()
 
 
-def seconds_of(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def medians(jobs: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:
     """Median seconds of each job, interleaved, after one for warming up."""
     found: dict[str, list[float]] = {name: [] for name in jobs}
     for repeat in range(repeats + 1):
         for name, job in jobs.items():
-            begun = time.perf_counter()
-            job()
+            seconds = seconds_of(job, device)
             if repeat:
-                found[name].append(time.perf_counter() - begun)
+                found[name].append(seconds)
     return {name: statistics.median(times) for name, times in found.items()}
 
 
@@ -58,9 +55,8 @@ def precisions(order: int, device: str, repeats: int) -> list[dict[str, object]]
             return single("loop")
 
     kinds = {"float32": None, "bf16": torch.bfloat16}
-    seconds = seconds_of(
-        {name: lambda dtype=dtype: gradient(dtype) for name, dtype in kinds.items()}, repeats
-    )
+    jobs = {name: lambda dtype=dtype: gradient(dtype) for name, dtype in kinds.items()}
+    seconds = medians(jobs, repeats, device)
     return [
         {
             "order": order,
@@ -81,10 +77,8 @@ def compiled(device: str, repeats: int) -> dict[str, object]:
     def passes(of: Callable[[Tensor], Tensor]) -> None:
         of(images).square().mean().backward()
 
-    begun = time.perf_counter()
-    passes(fast)
-    took = time.perf_counter() - begun
-    seconds = seconds_of({"plain": lambda: passes(network), "compiled": lambda: passes(fast)}, repeats)
+    took = seconds_of(lambda: passes(fast), device)
+    seconds = medians({"plain": lambda: passes(network), "compiled": lambda: passes(fast)}, repeats, device)
     return {
         "rate_to_plain": round(seconds["plain"] / seconds["compiled"], 2),
         "compiling_s": round(took, 1),
@@ -98,24 +92,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/precision.json"))
     a = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    )
     result = {
-        "command": f"python benchmarks/precision.py --device {a.device}",
-        "commit": commit.stdout.strip(),
-        "seed": 0,
+        **made(f"python benchmarks/precision.py --device {a.device}"),
         "setting": asdict(SETTING),
         "precision": [row for order in (1, 2) for row in precisions(order, a.device, a.repeats)],
         "compile": compiled(a.device, a.repeats),
-        "hardware": {
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "gpu": torch.cuda.get_device_name() if a.device == "cuda" else None,
-            "load": os.getloadavg()[0],
-        },
     }
     a.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))

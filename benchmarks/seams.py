@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from recording import made
 from scipy import ndimage
 
 from landmeta.assessment import balanced_accuracy, paired_holdout, paired_unit_interval
@@ -41,7 +39,7 @@ from landmeta.checkpoints import load_start, sha256, starter_path
 from landmeta.labels import read_labels
 from landmeta.raster import open_imagery
 from landmeta.start import Start
-from landmeta_catalog.simulate import write_demo
+from landmeta_catalog.simulate import LEGEND, write_demo
 
 PRODUCT = "frozen, region, mirrored edge, 2 phases in the map only"
 """The scheme of `landmeta adapt`, which the others are compared with."""
@@ -185,6 +183,7 @@ def hls_units(data: Path, part: str, seeds: int) -> list[PixelUnit]:
 
 
 def aberystwyth_unit(data: Path) -> PixelUnit:
+    """The scene of Aberystwyth in five folds by polygon."""
     (load,) = units_of("aberystwyth", Selection(data, "all", 1))
     with reading(data):
         unit = load()
@@ -208,17 +207,10 @@ def demo_unit(folder: Path, spots: int = 16, each: int = 300) -> PixelUnit:
     free.ravel()[train] = False
     query = _spots(free, spots, each, np.random.default_rng(0))
     names = dict(zip(labels.legend.codes, labels.legend.names, strict=True))
-    with rasterio.open(files.truth) as source:
-        named = {c: k for k, c in _truth_names(source).items()}
+    named = dict(zip(LEGEND.names, LEGEND.codes, strict=True))
     codes = np.array([named[names[int(c)]] for c in labels.codes])
     episode = PixelEpisode(train, codes, query, truth.ravel()[query].astype(np.int64), labels.groups)
     return PixelUnit("demo", image, 1.0, imagery.bands.names, ((episode,),))
-
-
-def _truth_names(source: Any) -> dict[int, str]:
-    from landmeta_catalog.simulate import LEGEND
-
-    return dict(zip(LEGEND.codes, LEGEND.names, strict=True))
 
 
 def _spots(free: np.ndarray, spots: int, each: int, rng: np.random.Generator, side: int = 96) -> np.ndarray:
@@ -238,6 +230,7 @@ def _spots(free: np.ndarray, spots: int, each: int, rng: np.random.Generator, si
 
 
 def truths(unit: PixelUnit) -> list[np.ndarray]:
+    """Codes of the query pixels of each trial, all folds together."""
     return [np.concatenate([e.truth for e in t]) for t in unit.trials]
 
 
@@ -331,6 +324,7 @@ def _patches(index: np.ndarray, shape: tuple[int, ...], close: int = 12) -> np.n
 
 
 def main() -> None:
+    """Classify under every scheme, print and store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=4)
@@ -345,7 +339,7 @@ def main() -> None:
         for row in found:
             print(json.dumps({k: v for k, v in row.items() if k != "by_unit"}), flush=True)
         if a.out:
-            a.out.write_text(json.dumps(record(a, rows), indent=1) + "\n")
+            a.out.write_text(json.dumps(record("seams.py", a, rows), indent=1) + "\n")
 
 
 def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]]:
@@ -376,23 +370,10 @@ def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]
     return scene_rows(what, unit, run_unit(unit, start, SCHEMES["scene"], stable))
 
 
-def record(a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "command": f"python benchmarks/seams.py --seeds {a.seeds} --only {' '.join(a.only)} --out {a.out}",
-        "commit": commit.stdout.strip(),
-        "seed": 0,
-        "start_sha256": sha256(starter_path()),
-        "hardware": {
-            "cpu": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
-            "torch": torch.__version__,
-        },
-        "rows": rows,
-    }
+def record(script: str, a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows with what made them."""
+    command = f"python benchmarks/{script} --seeds {a.seeds} --only {' '.join(a.only)} --out {a.out}"
+    return {**made(command), "start_sha256": sha256(starter_path()), "rows": rows}
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
+from recording import made
 
 from landmeta.checkpoints import load_learned, load_network
 from landmeta.metatraining import Training
@@ -134,6 +131,7 @@ def draw(log: list[dict], result: dict, path: Path) -> None:
 
 
 def main() -> None:
+    """Train, judge, store and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=EXAMPLE)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training.json"))
@@ -143,7 +141,8 @@ def main() -> None:
     )
     chosen = parser.parse_args()
     config = read_config(chosen.config)
-    load, begun, cpu = os.getloadavg()[0], time.perf_counter(), time.process_time()
+    told = made(f"python benchmarks/training_curve.py --config {chosen.config}", seed=config.seed)
+    begun, cpu = time.perf_counter(), time.process_time()
     done = train_run(config, progress=lambda stage, part, whole: None)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     log = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
@@ -154,13 +153,8 @@ def main() -> None:
         first, network=load_network(best)[0], learned=load_learned(best), step=done.result["best_step"]
     )
     tests = config.validation.test_tasks
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    )
     result = {
-        "command": f"python benchmarks/training_curve.py --config {chosen.config}",
-        "commit": commit.stdout.strip(),
-        "seed": config.seed,
+        **told,
         "config": config.plain(),
         "seconds": seconds,
         "cpu_seconds": cpu,
@@ -171,13 +165,6 @@ def main() -> None:
             "initial": at_its_best(config, data, first, chosen.tasks, tests),
         },
         "nearest_class_mean": nearest_mean(config, data, tests),
-        "hardware": {
-            "cpus": os.cpu_count(),
-            "machine": platform.machine(),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "load": load,
-        },
     }
     chosen.out.write_text(json.dumps(plain(result), indent=2) + "\n")
     draw(log, result, chosen.image)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import shutil
-import subprocess
 import tempfile
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from recording import made
 
+from landmeta.bench.work import gflop_of
 from landmeta.train_config import TrainConfig, read_config
 from landmeta_catalog.training_tasks import TrainingData, step_batches
 from landmeta_cli.console import plain
@@ -50,31 +48,26 @@ def teraflop_a_task(config: TrainConfig) -> float:
     training, method = new_training(config, network_settings(config, data), "cpu")
     source = data.sampler("train", config)
     (batch,) = islice(step_batches(data.tiles, source, config, first_step=0), 1)
-    with FlopCounterMode(display=False) as counter:
-        method.outer_gradient(training, batch[:1])
-    return counter.get_total_flops() / 1e12
+    return gflop_of(lambda: method.outer_gradient(training, batch[:1])) / 1e3
 
 
 def main() -> None:
+    """Train for a few steps and store the rate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training-rate.json"))
     chosen = parser.parse_args()
     whole = read_config(EXAMPLE)
-    load, folder = os.getloadavg()[0], Path(tempfile.mkdtemp())
+    told = made(f"python benchmarks/training_rate.py --store STORE --steps {chosen.steps}", seed=whole.seed)
+    folder = Path(tempfile.mkdtemp())
     config = shortened(whole, chosen.store, folder / "run", chosen.steps)
     done = train_run(config, progress=lambda stage, part, total: None)
     losses = [json.loads(line)["loss"] for line in (config.out / "log.jsonl").read_text().splitlines()]
     shutil.rmtree(folder)
     rate, tasks = done.result["tasks_per_s"], whole.outer.steps * whole.outer.tasks
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    )
     result = {
-        "command": f"python benchmarks/training_rate.py --store STORE --steps {chosen.steps}",
-        "commit": commit.stdout.strip(),
-        "seed": config.seed,
+        **told,
         "parameters": done.result["parameters"],
         "steps": chosen.steps,
         "losses": losses,
@@ -87,13 +80,6 @@ def main() -> None:
             "hours": tasks / rate / 3600,
         },
         "precision": config.device.precision,
-        "hardware": {
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "load": load,
-        },
     }
     chosen.out.write_text(json.dumps(plain(result), indent=2) + "\n")
     print(json.dumps(plain(result), indent=2))

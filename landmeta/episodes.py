@@ -122,7 +122,7 @@ def varied(
     """The scene as another sensor might have seen it: turned, brighter, finer, with fewer bands.
 
     Turned and mirrored at random; reflectance times a common factor (10 %) and one a band (5 %); three times
-    in ten the middle of a random quarter doubled in size, for imagery finer than that of the archives.
+    in ten a window of half the side at twice the resolution, for imagery finer than that of the archives.
     """
     turn, flip = int(rng.integers(4)), bool(rng.integers(2))
     image, labels = (np.rot90(a, turn, axes=(-2, -1)) for a in (image, labels))

@@ -10,7 +10,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 from landmeta.bands import SENTINEL2
+from landmeta.bench.work import gflop_of, matrix_speed, seconds_of
 from landmeta.class_ensemble import fit_one_vs_all
 from landmeta.engines import ENGINES, outer_gradient
 from landmeta.inner import Inner, Sgd, adapted_names
@@ -156,13 +155,11 @@ def engine_rows(
 
 def _rows(setting: Setting, names: Sequence[str], repeats: int, threads: int) -> list[dict[str, Any]]:
     step = OuterStep(setting)
-    gflop = {name: _gflop(step, name) for name in names}  # also the warm-up
+    gflop = {name: gflop_of(partial(step, name)) for name in names}  # also the warm-up
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
-            begun = time.perf_counter()
-            step(name)
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(seconds_of(partial(step, name)))  # a step waits for its device
     memory = {name: step_memory(step, name, threads) for name in names}
     speed = matrix_speed(setting.device)
     middle = {name: statistics.median(times) for name, times in seconds.items()}
@@ -200,26 +197,6 @@ def largest_difference(setting: Setting) -> dict[str, float]:
     return {engine: apart(engine) for engine in ENGINES}
 
 
-def _gflop(step: OuterStep, engine: str) -> float:
-    with FlopCounterMode(display=False) as counter:
-        step(engine)
-    return float(counter.get_total_flops()) / 1e9
-
-
-def matrix_speed(device: str = "cpu") -> float:
-    """GFLOP/s that float32 matrix products reach on a device, the median of some."""
-    side = 1024 if device == "cpu" else 8192
-    a = torch.rand(side, side, device=device)
-    seconds = []
-    for _ in range(15):
-        begun = time.perf_counter()
-        a @ a
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begun)
-    return 2 * side**3 / 1e9 / statistics.median(seconds)
-
-
 def ensemble_row(
     *, classes: int = 5, images: int = 64, repeats: int = 5, device: str = "cpu"
 ) -> dict[str, Any]:
@@ -243,12 +220,9 @@ def ensemble_row(
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for repeat in range(repeats + 1):
         for name, job in jobs.items():
-            begun = time.perf_counter()
-            job()
-            if device == "cuda":
-                torch.cuda.synchronize()
+            taken = seconds_of(job, device)
             if repeat:  # the first warms up
-                seconds[name].append(time.perf_counter() - begun)
+                seconds[name].append(taken)
     ours, one = (statistics.median(seconds[name]) for name in ("ensemble", "single"))
     return {
         "device": device,

@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from landmeta.adaptation import adapt_region
 from landmeta.bench.reference import (
@@ -30,6 +28,7 @@ from landmeta.bench.reference import (
     time_adaptation,
     time_mapping,
 )
+from landmeta.bench.work import gflop_of, matrix_speed, seconds_of
 from landmeta.checkpoints import save_ensemble
 from landmeta.labels import Labels
 from landmeta.prediction import map_blocks
@@ -74,7 +73,7 @@ def run_speed(
         "reference adapt": partial(time_adaptation, tiles, imagery.bands.names, classes),
         "reference map": partial(time_mapping, tiles, imagery.bands.names, min(imagery.shape), classes),
     }
-    work = {what: _gflop(job) for what, job in ours.items()}  # also the warm-up
+    work = {what: gflop_of(job) for what, job in ours.items()}  # also the warm-up
     seconds: dict[str, list[float]] = {what: [] for what in (*reference, *ours)}
     for i in range(repeats):
         if progress is not None:
@@ -82,8 +81,8 @@ def run_speed(
         for what, scaled in reference.items():
             seconds[what].append(scaled())
         for what, job in ours.items():
-            seconds[what].append(_timed(job))
-    speed = _matrix_speed()
+            seconds[what].append(seconds_of(job))
+    speed = matrix_speed()
     return {
         "rows": [_row(what, seconds, work[what], speed) for what in ours],
         "reference": (
@@ -112,25 +111,6 @@ def run_speed(
             "torch": torch.__version__,
         },
     }
-
-
-def _timed(job: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    job()
-    return time.perf_counter() - begun
-
-
-def _gflop(job: Callable[[], object]) -> float:
-    """Floating-point work of a job's convolutions and matrix products, 1e9 operations."""
-    with FlopCounterMode(display=False) as counter:
-        job()
-    return float(counter.get_total_flops()) / 1e9
-
-
-def _matrix_speed() -> float:
-    """GFLOP/s that a float32 matrix product reaches on this machine, the median of some."""
-    a = torch.rand(1024, 1024)
-    return 2 * 1024**3 / 1e9 / statistics.median(_timed(lambda: a @ a) for _ in range(15))
 
 
 def _row(what: str, seconds: dict[str, list[float]], gflop: float, speed: float) -> dict[str, Any]:
