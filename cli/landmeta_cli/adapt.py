@@ -9,39 +9,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from landmeta_cli.console import emit, emit_json, progress_bars, say_all, table
+from landmeta_cli.options import (
+    IMAGERY,
+    OUTPUT,
+    Bands,
+    Debug,
+    Json,
+    MinArea,
+    Offset,
+    Overwrite,
+    Resume,
+    Scale,
+    StabilityBlocks,
+)
 from landmeta_cli.requests import AdaptRequest, Effort
 
 if TYPE_CHECKING:
     from landmeta_cli.runs import RunResult
 
-_IMAGERY: dict[str, Any] = {"rich_help_panel": "Imagery"}
 _LABELS: dict[str, Any] = {"rich_help_panel": "Labels"}
 _MODEL: dict[str, Any] = {"rich_help_panel": "Model"}
-_OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
 
 _Region = Annotated[
     str | None,
     typer.Option(
         help="What to map: demo, west,south,east,north in degrees, a vector file, a country, or STORE/REGION "
         "of ingested tiles. Default: all of the imagery.",
-        **_IMAGERY,
+        **IMAGERY,
     ),
 ]
 _Imagery = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **_IMAGERY
+        help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **IMAGERY
     ),
 ]
-_Bands = Annotated[
-    str | None,
-    typer.Option(help="Band names in file order, as in B2,B3,B4,B8. Default: from the file.", **_IMAGERY),
-]
-_Scale = Annotated[
-    float | None,
-    typer.Option(help="Reflectance = value * scale + offset. Default: inferred and checked.", **_IMAGERY),
-]
-_Offset = Annotated[float, typer.Option(help="See --scale; -0.1 for Sentinel-2 since 2022.", **_IMAGERY)]
 _LabelPath = Annotated[
     Path | None,
     typer.Option(
@@ -68,34 +70,18 @@ _Checkpoint = Annotated[
     typer.Option(help="Start of the adaptation. Default: the starter in the package.", **_MODEL),
 ]
 _Seed = Annotated[int, typer.Option(help="Of every random draw.", min=0, **_MODEL)]
-MinArea = Annotated[
-    float | None,
-    typer.Option(
-        help="Write polygons as well (polygons.gpkg), none smaller than so many hectares.", min=0.0, **_OUTPUT
-    ),
-]
-StabilityBlocks = Annotated[
-    int,
-    typer.Option(
-        help="Blocks of 128 px on which stability is measured, for stability.tif; 0: none.", min=0, **_OUTPUT
-    ),
-]
 _Out = Annotated[
-    Path | None, typer.Option(help="Run folder. Default: runs/ and the region's name.", **_OUTPUT)
+    Path | None, typer.Option(help="Run folder. Default: runs/ and the region's name.", **OUTPUT)
 ]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.", **_OUTPUT)]
-_Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run to --out that stopped.", **_OUTPUT)]
-_Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", **_OUTPUT)]
-_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", **_OUTPUT)]
 
 
 def adapt(
     *,
     region: _Region = None,
     imagery: _Imagery = None,
-    bands: _Bands = None,
-    scale: _Scale = None,
-    offset: _Offset = 0.0,
+    bands: Bands = None,
+    scale: Scale = None,
+    offset: Offset = 0.0,
     labels: _LabelPath = None,
     label_column: _Column = None,
     shots: _Shots = 5,
@@ -105,10 +91,10 @@ def adapt(
     min_area: MinArea = None,
     stability_blocks: StabilityBlocks = 4,
     out: _Out = None,
-    overwrite: _Overwrite = False,
-    resume: _Resume = False,
-    as_json: _Json = False,
-    debug: _Debug = False,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Adapt to a region and write its land-cover map, with its accuracy, to a run folder."""
     del debug  # read by `landmeta_cli.app.run`, which sees every failure

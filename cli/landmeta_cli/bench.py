@@ -145,7 +145,8 @@ def run_bench(
 ) -> None:
     """Run a table of a paper, cell by cell; the same command goes on where a run stopped."""
     del debug
-    from landmeta_cli.bench_suite import SuiteRequest, run_suite, write_report
+    from landmeta_cli.bench_suite import run_suite, write_report
+    from landmeta_cli.requests import SuiteRequest
 
     folder = out or Path("bench") / f"{suite.replace('/', '-')}-{preset}"
     request = SuiteRequest(

@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landmeta.errors import BenchError
+from landmeta_cli.bench_data import BenchData
 from landmeta_cli.console import Progress, plain
 from landmeta_cli.provenance import commit, versions
 
 if TYPE_CHECKING:
     from landmeta.bench.cells import Cell
-    from landmeta.bench.evaluation import Contender, Trial
+    from landmeta.bench.evaluation import Contender
     from landmeta.bench.presets import Preset
     from landmeta.train_config import TrainConfig
-    from landmeta_catalog.training_tasks import TrainingData
+    from landmeta_cli.requests import SuiteRequest
 
-PUBLISHED_REGIONS = "dfc2020"
-"""Dataset whose regions are the main paper's imbalanced column, where the store has it."""
-
-_SIMULATED = {"regions": 8, "patches": 16, "seed": 0}
 _FREE = ("seeds", "threads")
 """Fields of a preset that do not change the figures of a cell."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuiteRequest:
-    """One run of `landmeta bench run`.
-
-    Attributes:
-        suite: Name of the suite.
-        preset: Its size.
-        data: Tile store; None simulates a small archive in `out`, for the preset `smoke` only.
-        out: Folder of the results.
-        dataset: Dataset of the store; by default sen12ms, or its only one.
-        seeds: Trainings of each method; by default the preset's.
-        methods: Rows to run, as method or norm names; all if empty.
-        published: Table of published tasks on which to score too; see `landmeta_catalog.published_tasks`.
-        command: The command line.
-    """
-
-    suite: str
-    preset: str
-    data: Path | None
-    out: Path
-    dataset: str | None = None
-    seeds: int | None = None
-    methods: tuple[str, ...] = ()
-    published: Path | None = None
-    command: str = ""
 
 
 Told = Callable[["Cell", str, str], None]
@@ -74,17 +43,24 @@ def run_suite(request: SuiteRequest, *, told: Told, progress: Progress) -> list[
 
     suite, size = runnable_suite(request.suite), preset(request.preset)
     cells = _cells(request, size, [(m.method, m.norm) for m in suite.methods])
-    bench = _Bench.open(request, size, progress)
-    cells = [replace(cell, dataset=bench.dataset) for cell in cells]
+    data = BenchData.open(request, size, progress)
+    cells = [replace(cell, dataset=data.dataset) for cell in cells]
+    about = {"suite": request.suite, "command": request.command, "simulated": request.data is None}
     run_cells(
         cells,
-        bench.work,
+        _Bench(data, size, request.out, progress).work,
         request.out,
-        settings=bench.settings(),
-        notes={"suite": request.suite, "command": request.command, **_machine(), **bench.notes()},
+        settings={"preset": _deciding(size), **plain(data.settings())},
+        notes={**about, **_machine(), **data.notes()},
         told=told,
     )
     return stored_cells(request.out)
+
+
+def _deciding(size: Preset) -> dict[str, Any]:
+    """Fields of a preset that decide the figures of a cell."""
+    tables: dict[str, Any] = plain({k: v for k, v in asdict(size).items() if k not in _FREE})
+    return tables
 
 
 def _cells(request: SuiteRequest, size: Preset, rows: list[tuple[str, str]]) -> list[Cell]:
@@ -105,78 +81,12 @@ def _cells(request: SuiteRequest, size: Preset, rows: list[tuple[str, str]]) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """What all cells share: data, test tasks and sizes."""
+    """Runs single cells."""
 
-    request: SuiteRequest
+    data: BenchData
     size: Preset
-    store: Path
-    gap: int
-    dataset: str
-    split: Mapping[str, Any]
-    data: TrainingData
-    balanced: Trial
-    regions: Trial
-    regions_of: str
-    published: Trial | None
+    out: Path
     progress: Progress
-
-    @classmethod
-    def open(cls, request: SuiteRequest, size: Preset, progress: Progress) -> _Bench:
-        from landmeta.bench.evaluation import Trial
-        from landmeta.bench.presets import QUERIES
-        from landmeta.bench.trials import balanced_tasks, region_tasks
-        from landmeta_catalog.training_tasks import TrainingData
-
-        store = _ensure_store(request, progress)
-        dataset, split, bands = _dataset(store, request.dataset, size)
-        size = replace(size, bands=bands)
-        store, gap = _at_side(store, dataset, size.side, request.out, progress)
-        data = TrainingData.open(_config(store, gap, dataset, split, size).data)
-        held = data.parts["holdout"]
-        balanced = Trial(data.tiles, balanced_tasks(held, size.test_tasks, gap=gap), QUERIES)
-        regions_of, table, tiles = _region_tiles(data, dataset, store)
-        drawn = region_tasks(
-            table,
-            shots=size.region_shots,
-            draws=size.region_draws,
-            limit=size.region_queries,
-            gap=gap,
-        )
-        published = _published(request, data, dataset)
-        regions = Trial(tiles, drawn, 16)
-        return cls(
-            request,
-            size,
-            store,
-            gap,
-            dataset,
-            split,
-            data,
-            balanced,
-            regions,
-            regions_of,
-            published,
-            progress,
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """What decides the figures of a cell."""
-        size = {k: v for k, v in asdict(self.size).items() if k not in _FREE}
-        index = self.data.tiles.store.index(dataset=self.dataset, columns=["id", "checksum"])
-        digest = hashlib.sha256("\n".join(index["id"].astype(str) + index["checksum"].astype(str)).encode())
-        tables: dict[str, Any] = plain(
-            {"preset": size, "dataset": self.dataset, "split": dict(self.split), "regions": self.regions_of}
-        )
-        return {**tables, "tiles": len(index), "checksum": digest.hexdigest()[:16]}
-
-    def notes(self) -> dict[str, Any]:
-        """What a report says of the data."""
-        places = {part: _places(table) for part, table in self.data.parts.items()}
-        return {
-            "places": places,
-            "simulated": self.request.data is None,
-            "published_tasks": len(self.published.tasks) if self.published else 0,
-        }
 
     def work(self, cell: Cell) -> dict[str, Any]:
         """Train the cell if it is trained, and score it."""
@@ -197,9 +107,9 @@ class _Bench:
         def told(done: int, steps: int) -> None:
             self.progress(f"{cell.name}: steps", done, steps)
 
-        tiles = self.data.tiles
+        tiles = self.data.tasks.tiles
         network, losses = train_jointly(
-            tiles, self.data.parts["train"], len(tiles.bands), self.size, cell.seed, told
+            tiles, self.data.tasks.parts["train"], len(tiles.bands), self.size, cell.seed, told
         )
         contender = JointlyTrained(network)
         return {
@@ -215,7 +125,7 @@ class _Bench:
         from landmeta_cli.train_folder import LOG
         from landmeta_cli.train_workflow import train_run
 
-        config = _config(self.store, self.gap, self.dataset, self.split, self.size, cell, self.request.out)
+        config = self.data.train_config(cell, self.size, self.out)
         done = train_run(config, progress=self.progress)
         learner = _learner(done.folder, config)
         size = self.size
@@ -252,124 +162,25 @@ class _Bench:
     ) -> dict[str, Any]:
         from landmeta.bench.evaluation import score_balanced, score_regions
 
-        def counted(what: str, trial: Trial) -> Callable[[], None]:
+        def counted(what: str, count: int) -> Callable[[], None]:
             done = [0]
 
             def told() -> None:
                 done[0] += 1
-                self.progress(f"{cell.name}: {what}, {protocol}", done[0], len(trial.tasks))
+                self.progress(f"{cell.name}: {what}, {protocol}", done[0], count)
 
             return told
 
+        data, published = self.data, self.data.published
+        tasks, regions = len(data.balanced.tasks), len(data.regions.tasks)
         found = {
-            "balanced": score_balanced(on_tasks, self.balanced, told=counted("tasks", self.balanced)),
-            "regions": score_regions(on_regions, self.regions, told=counted("regions", self.regions)),
+            "balanced": score_balanced(on_tasks, data.balanced, told=counted("tasks", tasks)),
+            "regions": score_regions(on_regions, data.regions, told=counted("regions", regions)),
         }
-        if self.published is not None and protocol == "fair":
-            found["published"] = score_balanced(
-                on_tasks, self.published, told=counted("published", self.published)
-            )
+        if published is not None and protocol == "fair":
+            told = counted("published", len(published.tasks))
+            found["published"] = score_balanced(on_tasks, published, told=told)
         return found
-
-
-def _ensure_store(request: SuiteRequest, progress: Progress) -> Path:
-    """The store that was given, or a simulated one in the output folder."""
-    from landmeta.train_config import DataConfig, SimulateConfig
-    from landmeta_catalog.training_tasks import ensure_store
-
-    if request.data is not None:
-        return request.data
-    if request.preset != "smoke":
-        msg = f"the preset {request.preset} needs tiles"
-        raise BenchError(msg, "--data STORE, made by landmeta ingest; only smoke simulates its own")
-    request.out.mkdir(parents=True, exist_ok=True)
-    made = DataConfig(store=request.out / "store", simulate=SimulateConfig(**_SIMULATED))
-    ensure_store(made, progress)
-    return made.store
-
-
-def _at_side(store: Path, dataset: str, side: int, out: Path, progress: Progress) -> tuple[Path, int]:
-    """The store, or one in `out` with tiles averaged down to `side` pixels; and the gap in its pixels."""
-    from landmeta.splits import GAP
-    from landmeta_catalog.reduced_store import reduce_store
-    from landmeta_catalog.store import TileStore
-
-    with TileStore.open(store) as held:
-        regions = (PUBLISHED_REGIONS,) if dataset == "sen12ms" and PUBLISHED_REGIONS in held.datasets else ()
-        sides = {name: held.arrays(name)[0].side for name in (dataset, *regions)}
-    larger = [name for name in sides if sides[name] > side > 0]
-    smaller = out / f"store-{side}px"
-    for name in larger:
-        reduce_store(store, name, smaller, side, progress=progress)
-    return (smaller, GAP * side // sides[dataset]) if larger else (store, GAP)
-
-
-def _dataset(store: Path, name: str | None, size: Preset) -> tuple[str, dict[str, Any], tuple[str, ...]]:
-    """The dataset to train on, its split, and the bands of the preset that it has, or none."""
-    from landmeta.bench.presets import regions_split
-    from landmeta_catalog.store import TileStore
-
-    with TileStore.open(store) as held:
-        there = held.datasets
-        name = name or ("sen12ms" if "sen12ms" in there else there[0])
-        bands = {band for array in held.arrays(name) for band in array.bands}
-        regions = held.index(dataset=name, columns=["region"])["region"].astype(str).unique().tolist()
-    return name, regions_split(name, regions), size.bands if set(size.bands) <= bands else ()
-
-
-def _config(
-    store: Path,
-    gap: int,
-    dataset: str,
-    split: Mapping[str, Any],
-    size: Preset,
-    cell: Cell | None = None,
-    out: Path = Path(),
-) -> TrainConfig:
-    """The settings of a cell's training; of any cell where none is given."""
-    from landmeta.bench.cells import Cell
-    from landmeta.bench.presets import training_tables
-    from landmeta.train_config import parse_config
-
-    cell = cell or Cell("maml", "in", dataset, 0)
-    data = {
-        "store": str(store), "dataset": dataset, "bands": list(size.bands), "workers": 0, **split,
-    }  # fmt: skip
-    return parse_config(training_tables(cell, size, data, str(out / "train" / cell.name), gap=gap))
-
-
-def _region_tiles(data: TrainingData, dataset: str, store: Path) -> tuple[str, Any, Any]:
-    """Dataset, table and tiles of the whole regions: DFC2020's, else the regions held out."""
-    from landmeta.tile_table import TileTable
-    from landmeta_catalog.tile_inputs import TileInputs
-
-    held = data.tiles.store
-    if dataset != "sen12ms" or PUBLISHED_REGIONS not in held.datasets:
-        return dataset, data.parts["holdout"], data.tiles
-    index = held.index(dataset=PUBLISHED_REGIONS)
-    tiles = TileInputs(
-        held, PUBLISHED_REGIONS, index["slot"].to_numpy(), bands=data.tiles.bands, scaling=data.tiles.scaling
-    )
-    return PUBLISHED_REGIONS, TileTable.from_frame(index), tiles
-
-
-def _published(request: SuiteRequest, data: TrainingData, dataset: str) -> Trial | None:
-    """The published tasks that lie in the regions held out."""
-    from landmeta.bench.evaluation import Trial
-    from landmeta.bench.presets import QUERIES
-    from landmeta.bench.trials import tasks_in
-    from landmeta_catalog.published_tasks import published_tasks
-
-    if request.published is None:
-        return None
-    index = data.tiles.store.index(dataset=dataset)
-    held_out = {region for region, _ in data.parts["holdout"].region_seasons()}
-    tasks = tasks_in(published_tasks(request.published, index), held_out)
-    return Trial(data.tiles, tasks, QUERIES)
-
-
-def _places(table: Any) -> list[str]:
-    return ["/".join(filter(None, pair)) for pair in table.region_seasons()]
 
 
 def _learner(folder: Path, config: TrainConfig) -> Any:

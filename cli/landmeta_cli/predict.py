@@ -9,67 +9,74 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from landmeta_cli.adapt import MinArea, StabilityBlocks, areas_table
+from landmeta_cli.adapt import areas_table
 from landmeta_cli.console import emit, emit_json, progress_bars, say_all
+from landmeta_cli.options import (
+    IMAGERY,
+    OUTPUT,
+    Bands,
+    Debug,
+    Json,
+    MinArea,
+    Offset,
+    Overwrite,
+    Resume,
+    Scale,
+    StabilityBlocks,
+)
 from landmeta_cli.requests import PredictRequest
 
 if TYPE_CHECKING:
     from landmeta_cli.predict_workflow import Estimate
     from landmeta_cli.runs import RunResult
 
-_IMAGERY: dict[str, Any] = {"rich_help_panel": "Imagery"}
-_OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
 _CLUSTER: dict[str, Any] = {"rich_help_panel": "Cluster"}
+
+_Run = Annotated[Path, typer.Argument(help="Folder of a finished landmeta adapt.", metavar="<run>")]
+_Imagery = Annotated[
+    list[Path],
+    typer.Option(
+        help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **IMAGERY
+    ),
+]
+_Region = Annotated[
+    str | None,
+    typer.Option(
+        help="Part to map: west,south,east,north in degrees, a vector file or a country.", **IMAGERY
+    ),
+]
+_Scheduler = Annotated[
+    str | None, typer.Option(help="Map on a Dask cluster, as in tcp://host:8786.", **_CLUSTER)
+]
+_Workers = Annotated[
+    int, typer.Option(help="Map with this many processes of this machine.", min=0, **_CLUSTER)
+]
+_Out = Annotated[
+    Path | None, typer.Option(help="Run folder. Default: runs/ and the imagery's name.", **OUTPUT)
+]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Map one block and say what all would take.", **OUTPUT)
+]
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished landmeta adapt.", metavar="<run>")],
+    run: _Run,
     *,
-    imagery: Annotated[
-        list[Path],
-        typer.Option(
-            help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **_IMAGERY
-        ),
-    ],
-    bands: Annotated[
-        str | None,
-        typer.Option(help="Band names in file order. Default: from the file. Any order will do.", **_IMAGERY),
-    ] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option(help="Reflectance = value * scale + offset. Default: inferred and checked.", **_IMAGERY),
-    ] = None,
-    offset: Annotated[float, typer.Option(help="See --scale.", **_IMAGERY)] = 0.0,
-    region: Annotated[
-        str | None,
-        typer.Option(
-            help="Part to map: west,south,east,north in degrees, a vector file or a country.", **_IMAGERY
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Map on a Dask cluster, as in tcp://host:8786.", **_CLUSTER)
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Map with this many processes of this machine.", min=0, **_CLUSTER)
-    ] = 0,
+    imagery: _Imagery,
+    bands: Bands = None,
+    scale: Scale = None,
+    offset: Offset = 0.0,
+    region: _Region = None,
+    scheduler: _Scheduler = None,
+    workers: _Workers = 0,
     min_area: MinArea = None,
     stability_blocks: StabilityBlocks = 4,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: runs/ and the imagery's name.", **_OUTPUT)
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run in --out.", **_OUTPUT)
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run to --out that stopped.", **_OUTPUT)
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Map one block and say what all would take.", **_OUTPUT)
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.", **_OUTPUT)] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.", **_OUTPUT)
-    ] = False,
+    out: _Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    dry_run: _DryRun = False,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Map other imagery of the same bands with the model of a run: other dates, places, UTM zones."""
     del debug  # read by `landmeta_cli.app.run`, which sees every failure

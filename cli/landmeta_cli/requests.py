@@ -96,3 +96,30 @@ class PredictRequest:
     scheduler: str | None = None
     workers: int = 0
     command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteRequest:
+    """One run of `landmeta bench run`.
+
+    Attributes:
+        suite: Name of the suite.
+        preset: Its size.
+        data: Tile store; None simulates a small archive in `out`, for the preset `smoke` only.
+        out: Folder of the results.
+        dataset: Dataset of the store; by default sen12ms, or its only one.
+        seeds: Trainings of each method; by default the preset's.
+        methods: Rows to run, as method or norm names; all if empty.
+        published: Table of published tasks on which to score too; see `landmeta_catalog.published_tasks`.
+        command: The command line.
+    """
+
+    suite: str
+    preset: str
+    data: Path | None
+    out: Path
+    dataset: str | None = None
+    seeds: int | None = None
+    methods: tuple[str, ...] = ()
+    published: Path | None = None
+    command: str = ""

@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from landmeta.errors import DataError
 from landmeta_catalog.store import TileStore
-from landmeta_catalog.store_writer import create_dataset, finish_dataset, shards_done, write_shard
+from landmeta_catalog.store_writer import (
+    create_dataset,
+    finish_dataset,
+    is_finished,
+    shards_done,
+    write_shard,
+)
 from landmeta_catalog.tiles import INDEX_COLUMNS, SHARD_TILES, ArraySpec
 
 Progress = Callable[[str, int, int], None]
@@ -42,6 +48,8 @@ def reduce_store(store: Path, dataset: str, out: Path, side: int, *, progress: P
         create_dataset(out, dataset, smaller, legend, tiles, settings={"reduced_to": side})
         done, shard_of = shards_done(out, dataset), index["slot"].to_numpy(np.int64) // SHARD_TILES
         shards = np.unique(shard_of).tolist()
+        if done.issuperset(shards) and is_finished(out, dataset):
+            return  # untouched, as another run may be reading it
         for number, shard in enumerate(shards, 1):
             if shard not in done:
                 rows = index[shard_of == shard].drop(columns=["id", "dataset", "checksum"])

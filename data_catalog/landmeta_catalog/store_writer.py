@@ -289,5 +289,14 @@ def finish_dataset(store: Path, dataset: str, extra_rows: pd.DataFrame) -> None:
     enter(store, manifest, there)
 
 
+def is_finished(store: Path, dataset: str) -> bool:
+    """Whether the dataset is in the index of the store, so that it can be read.
+
+    Raises:
+        DataError: no such store or dataset.
+    """
+    return read_manifest(store).dataset(dataset).finished and (store / "index.parquet").is_file()
+
+
 def _part(store: Path, dataset: str, stem: str) -> Path:
     return store / dataset / "parts" / f"{stem}.parquet"

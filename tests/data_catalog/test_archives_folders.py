@@ -1,41 +1,25 @@
-"""Folders of classes, EuroSAT and chips with a band of labels are read as a new user finds them."""
+"""Folders of classes and EuroSAT are read as a new user finds them."""
 
 from __future__ import annotations
 
 import csv
-import pickle
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
-from affine import Affine
 from PIL import Image
 
 from landmeta.bands import SENTINEL2
 from landmeta.errors import DataError
-from landmeta.legend import EUROSAT, WORLDCOVER
+from landmeta.legend import EUROSAT
 from landmeta_catalog.archives import open_archive
 from landmeta_catalog.archives.base import Archive
 from landmeta_catalog.archives.eurosat import FILE_ORDER
 
+from .archive_files import bands, index, tiff
+
 HLS = ("B01", "B02", "B03", "B04", "B8A", "B11", "B12")
-
-
-def tiff(
-    path: Path, values: np.ndarray, *, names: tuple[str, ...] = (), crs: str | None = None, **more: Any
-) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count, height, width = values.shape
-    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype,
-               "crs": crs, "transform": Affine(10, 0, 5e5, 0, -10, 4e6), **more}  # fmt: skip
-    with rasterio.open(path, "w", **profile) as dataset:
-        dataset.write(values)
-        if names:
-            dataset.descriptions = names
-    return path
 
 
 def picture(path: Path, seed: int = 0, side: int = 32, mode: str = "RGB") -> np.ndarray:
@@ -50,18 +34,6 @@ def picture(path: Path, seed: int = 0, side: int = 32, mode: str = "RGB") -> np.
         image = image.convert(mode)
     image.save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
     return values
-
-
-def index(folder: Path, rows: list[dict[str, str]]) -> None:
-    with (folder / "index.csv").open("w", newline="") as text:
-        writer = csv.DictWriter(text, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def bands(count: int, side: int = 16, dtype: str = "uint16") -> np.ndarray:
-    """Band b is b * 100 + 1 everywhere."""
-    return np.broadcast_to(np.arange(count)[:, None, None] * 100 + 1, (count, side, side)).astype(dtype)
 
 
 def read_all(archive: Archive) -> dict[str, np.ndarray]:
@@ -315,73 +287,6 @@ def test_what_is_not_eurosat_is_refused(tmp_path: Path, folder: str) -> None:
         open_archive("eurosat", tmp_path)
 
 
-def chips(folder: Path, count: int = 3, band: str = "worldcover") -> Path:
-    for number in range(count):
-        values = bands(8, 16, "int16").copy()
-        values[7] = 40
-        values[7, :4] = 80
-        values[0, 0, 0] = -250
-        tiff(folder / f"{number:03}.tif", values, names=(*HLS, band))
-    index(folder, [{"path": f"{n:03}.tif", "cluster": str(n // 2)} for n in range(count)])
-    return folder
-
-
-def test_chips_with_a_band_of_labels_are_recognised(tmp_path: Path) -> None:
-    archive = open_archive("folder", chips(tmp_path))
-    image, labels = archive.arrays
-    assert (image.name, image.bands, image.dtype, image.nodata) == ("s2", HLS, "int16", -9999)
-    assert (labels.name, labels.dtype, labels.side) == ("labels", "uint8", 16)
-    assert (archive.legend, archive.quadrants) == (WORLDCOVER, ("",))
-    patches, _ = archive.scan()
-    assert [(p.patch, p.block) for p in patches] == [("000", "0"), ("001", "0"), ("002", "1")]
-    data = archive.read(patches[0])
-    assert data.arrays["s2"][:, 0, 0].tolist() == [-250, 101, 201, 301, 401, 501, 601]
-    found = archive.tile_class(patches[0], data.labels)
-    assert found.code == 40
-    assert found.fractions[WORLDCOVER.codes.index(80)] == 0.25
-    assert pickle.loads(pickle.dumps(archive)) == archive
-
-
-def test_chips_are_cut_and_put_into_the_parts_of_a_table_of_splits(tmp_path: Path) -> None:
-    folder, splits = chips(tmp_path / "hls", count=5), tmp_path / "splits.json"
-    splits.write_text('{"hls": {"train": ["0"], "test": ["1"], "note": "by cluster"}}', encoding="utf-8")
-    archive = open_archive("folder", folder, crop="quadrants", splits=splits)
-    assert [spec.side for spec in archive.arrays] == [8, 8]
-    assert archive.quadrants == ("tl", "tr", "bl", "br")
-    regions = {p.patch: p.region for p in archive.scan()[0]}
-    assert regions == {"000": "train", "001": "train", "002": "test", "003": "test", "004": "other"}
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"other": {}}', '{"hls": {"note": "none"}}', '{"hls": 3}'])
-def test_splits_that_list_no_cluster_are_refused(tmp_path: Path, text: str) -> None:
-    splits = tmp_path / "splits.json"
-    splits.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=r"splits\.json"):
-        open_archive("folder", chips(tmp_path / "hls"), splits=splits)
-
-
-def test_chips_without_a_known_band_of_labels_say_what_they_have(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no band of labels \(names of its bands: b01, .*, answers\)"):
-        open_archive("folder", chips(tmp_path, band="answers"))
-
-
-def test_a_chip_that_lost_its_labels_is_named(tmp_path: Path) -> None:
-    chips(tmp_path)
-    tiff(tmp_path / "001.tif", bands(7, 16, "int16"), names=HLS)
-    archive = open_archive("folder", tmp_path)
-    with pytest.raises(DataError, match=r"001\.tif has no band named worldcover"):
-        archive.read(archive.scan()[0][1])
-
-
-def test_an_unknown_code_in_a_chip_is_named(tmp_path: Path) -> None:
-    chips(tmp_path)
-    values = bands(8, 16, "int16")
-    tiff(tmp_path / "001.tif", values, names=(*HLS, "worldcover"))
-    archive = open_archive("folder", tmp_path)
-    with pytest.raises(DataError, match=r"001\.tif holds class code 701, expected 10 to 100"):
-        archive.read(archive.scan()[0][1])
-
-
 @pytest.mark.real
 def test_the_rendered_sen12ms_tiles_are_read_and_fit_the_published_tasks(data: Path) -> None:
     archive = open_archive("folder", data / "sen12ms_rgb")
@@ -408,18 +313,6 @@ def test_the_real_eurosat_has_b8a_beside_b08(data: Path, kind: str) -> None:
     assert 0.9 < means["B8A"] / means["B08"] < 1.4
     assert means["B10"] < 100 < means["B09"] < means["B08"]
     assert all(archive.locate(patch) for patch in patches[::20])
-
-
-@pytest.mark.real
-def test_the_real_hls_chips_are_blocked_by_cluster(data: Path) -> None:
-    archive = open_archive("folder", data / "hls_worldcover")
-    patches, broken = archive.scan()
-    assert (len(patches), broken) == (199, [])
-    with (data / "hls_worldcover" / "index.csv").open() as text:
-        clusters = {row["path"]: row["cluster"] for row in csv.DictReader(text)}
-    assert {p.files["image"].name: p.block for p in patches} == clusters
-    read = archive.read(patches[0])
-    assert archive.tile_class(patches[0], read.labels).code in WORLDCOVER.codes
 
 
 def test_scanning_a_copied_tree_needs_no_image_to_be_readable(tmp_path: Path) -> None:

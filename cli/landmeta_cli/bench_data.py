@@ -1,0 +1,212 @@
+"""What all cells of a benchmark run share: tiles, their split, and the test tasks drawn from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landmeta.errors import BenchError
+
+if TYPE_CHECKING:
+    from landmeta.bench.cells import Cell
+    from landmeta.bench.evaluation import Trial
+    from landmeta.bench.presets import Preset
+    from landmeta.train_config import DataConfig, TrainConfig
+    from landmeta_catalog.training_tasks import TrainingData
+    from landmeta_cli.console import Progress
+    from landmeta_cli.requests import SuiteRequest
+
+PUBLISHED_REGIONS = "dfc2020"
+"""Dataset whose regions are the main paper's imbalanced column, where the store has it."""
+
+_SIMULATED = {"regions": 8, "patches": 16, "seed": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchData:
+    """Tiles and test tasks, the same for every cell.
+
+    Attributes:
+        store: Tile store, with tiles of the preset's side.
+        gap: Pixels between support and query, in those tiles.
+        dataset: Dataset that is trained on.
+        bands: Inputs of the network; all bands of the dataset if empty.
+        split: Which regions are trained on, validated on and tested on.
+        tasks: Its parts and tiles.
+        balanced: Balanced tasks of the regions held out.
+        regions: Whole regions, of the dataset `regions_of`.
+        published: Published tasks of the regions held out, if a table of them was given.
+    """
+
+    store: Path
+    gap: int
+    dataset: str
+    bands: tuple[str, ...]
+    split: Mapping[str, Any]
+    tasks: TrainingData
+    balanced: Trial
+    regions: Trial
+    regions_of: str
+    published: Trial | None
+
+    @classmethod
+    def open(cls, request: SuiteRequest, size: Preset, progress: Progress) -> BenchData:
+        """Open the store of a request, or simulate it, and draw the test tasks.
+
+        Raises:
+            BenchError: No store, and a preset that does not simulate.
+            DataError: No dataset there, or too few tiles in the regions held out.
+        """
+        from landmeta.bench.evaluation import Trial
+        from landmeta.bench.presets import QUERIES
+        from landmeta.bench.trials import balanced_tasks, region_tasks
+        from landmeta_catalog.training_tasks import TrainingData
+
+        store = _ensure_store(request, progress)
+        dataset, split, bands = _dataset(store, request.dataset, size)
+        store, gap = _at_side(store, dataset, size.side, request.out, progress)
+        data = TrainingData.open(_data_config(store, dataset, bands, split))
+        regions_of, table, tiles = _region_tiles(data, dataset, store)
+        drawn = region_tasks(
+            table,
+            shots=size.region_shots,
+            draws=size.region_draws,
+            limit=size.region_queries,
+            gap=gap,
+        )
+        return cls(
+            store=store,
+            gap=gap,
+            dataset=dataset,
+            bands=bands,
+            split=split,
+            tasks=data,
+            balanced=Trial(
+                data.tiles, balanced_tasks(data.parts["holdout"], size.test_tasks, gap=gap), QUERIES
+            ),
+            regions=Trial(tiles, drawn, 16),
+            regions_of=regions_of,
+            published=_published(request, data, dataset),
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What of the data decides the figures of a cell."""
+        index = self.tasks.tiles.store.index(dataset=self.dataset, columns=["id", "checksum"])
+        digest = hashlib.sha256("\n".join(index["id"].astype(str) + index["checksum"].astype(str)).encode())
+        return {
+            "dataset": self.dataset,
+            "bands": self.bands,
+            "split": dict(self.split),
+            "regions": self.regions_of,
+            "tiles": len(index),
+            "checksum": digest.hexdigest()[:16],
+        }
+
+    def notes(self) -> dict[str, Any]:
+        """What a report says of the data."""
+        return {
+            "places": {part: _places(table) for part, table in self.tasks.parts.items()},
+            "published_tasks": len(self.published.tasks) if self.published else 0,
+        }
+
+    def train_config(self, cell: Cell, size: Preset, out: Path) -> TrainConfig:
+        """The settings of a cell's training, which is kept under `out`."""
+        from landmeta.bench.presets import training_tables
+        from landmeta.train_config import parse_config
+
+        data = _data_tables(self.store, self.dataset, self.bands, self.split)
+        return parse_config(training_tables(cell, size, data, str(out / "train" / cell.name), gap=self.gap))
+
+
+def _ensure_store(request: SuiteRequest, progress: Progress) -> Path:
+    """The store that was given, or a simulated one in the output folder."""
+    from landmeta.train_config import DataConfig, SimulateConfig
+    from landmeta_catalog.training_tasks import ensure_store
+
+    if request.data is not None:
+        return request.data
+    if request.preset != "smoke":
+        msg = f"the preset {request.preset} needs tiles"
+        raise BenchError(msg, "--data STORE, made by landmeta ingest; only smoke simulates its own")
+    request.out.mkdir(parents=True, exist_ok=True)
+    made = DataConfig(store=request.out / "store", simulate=SimulateConfig(**_SIMULATED))
+    ensure_store(made, progress)
+    return made.store
+
+
+def _at_side(store: Path, dataset: str, side: int, out: Path, progress: Progress) -> tuple[Path, int]:
+    """The store, or one in `out` with tiles averaged down to `side` pixels; and the gap in its pixels."""
+    from landmeta.splits import GAP
+    from landmeta_catalog.reduced_store import reduce_store
+    from landmeta_catalog.store import TileStore
+
+    with TileStore.open(store) as held:
+        regions = (PUBLISHED_REGIONS,) if dataset == "sen12ms" and PUBLISHED_REGIONS in held.datasets else ()
+        sides = {name: held.arrays(name)[0].side for name in (dataset, *regions)}
+    larger = [name for name in sides if sides[name] > side > 0]
+    smaller = out / f"store-{side}px"
+    for name in larger:
+        reduce_store(store, name, smaller, side, progress=progress)
+    return (smaller, GAP * side // sides[dataset]) if larger else (store, GAP)
+
+
+def _dataset(store: Path, name: str | None, size: Preset) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """The dataset to train on, its split, and the bands of the preset that it has, or none."""
+    from landmeta.bench.presets import regions_split
+    from landmeta_catalog.store import TileStore
+
+    with TileStore.open(store) as held:
+        there = held.datasets
+        name = name or ("sen12ms" if "sen12ms" in there else there[0])
+        bands = {band for array in held.arrays(name) for band in array.bands}
+        regions = held.index(dataset=name, columns=["region"])["region"].astype(str).unique().tolist()
+    return name, regions_split(name, regions), size.bands if set(size.bands) <= bands else ()
+
+
+def _data_tables(
+    store: Path, dataset: str, bands: tuple[str, ...], split: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {"store": str(store), "dataset": dataset, "bands": list(bands), "workers": 0, **split}
+
+
+def _data_config(store: Path, dataset: str, bands: tuple[str, ...], split: Mapping[str, Any]) -> DataConfig:
+    from landmeta.train_config import parse_config
+
+    return parse_config({"data": _data_tables(store, dataset, bands, split)}).data
+
+
+def _region_tiles(data: TrainingData, dataset: str, store: Path) -> tuple[str, Any, Any]:
+    """Dataset, table and tiles of the whole regions: DFC2020's, else the regions held out."""
+    from landmeta.tile_table import TileTable
+    from landmeta_catalog.tile_inputs import TileInputs
+
+    held = data.tiles.store
+    if dataset != "sen12ms" or PUBLISHED_REGIONS not in held.datasets:
+        return dataset, data.parts["holdout"], data.tiles
+    index = held.index(dataset=PUBLISHED_REGIONS)
+    tiles = TileInputs(
+        held, PUBLISHED_REGIONS, index["slot"].to_numpy(), bands=data.tiles.bands, scaling=data.tiles.scaling
+    )
+    return PUBLISHED_REGIONS, TileTable.from_frame(index), tiles
+
+
+def _published(request: SuiteRequest, data: TrainingData, dataset: str) -> Trial | None:
+    """The published tasks that lie in the regions held out."""
+    from landmeta.bench.evaluation import Trial
+    from landmeta.bench.presets import QUERIES
+    from landmeta.bench.trials import tasks_in
+    from landmeta_catalog.published_tasks import published_tasks
+
+    if request.published is None:
+        return None
+    index = data.tiles.store.index(dataset=dataset)
+    held_out = {region for region, _ in data.parts["holdout"].region_seasons()}
+    tasks = tasks_in(published_tasks(request.published, index), held_out)
+    return Trial(data.tiles, tasks, QUERIES)
+
+
+def _places(table: Any) -> list[str]:
+    return ["/".join(filter(None, pair)) for pair in table.region_seasons()]
