@@ -21,6 +21,7 @@ class TaskScores:
         ci95: Half the width of the 95 % interval of `balanced_accuracy` over tasks.
         accuracy: Share of right predictions; all negative gives 1 - 1 / ways in a one-vs-all task.
         auroc: Area under the ROC curve of a one-vs-all task; NaN with all classes.
+        auroc_ci95: Half the width of its 95 % interval over tasks.
         unadapted: Balanced accuracy of the same network before it saw the support.
         ensemble: Share of right classes where a model of each class votes by its logit; NaN if not measured.
     """
@@ -31,6 +32,7 @@ class TaskScores:
     ci95: float
     accuracy: float
     auroc: float
+    auroc_ci95: float
     unadapted: float
     ensemble: float
 
@@ -61,17 +63,22 @@ def score_tasks(outcomes: Sequence[TaskOutcome]) -> TaskScores:
         msg = "no task to score"
         raise ValueError(msg)
     balanced = np.array([mean_recall(o.targets, predicted(o.logits)) for o in outcomes])
-    spread = 1.96 * balanced.std(ddof=1) / np.sqrt(len(balanced)) if len(balanced) > 1 else float("nan")
+    areas = np.array([auroc(o.targets, o.logits) for o in outcomes])
     return TaskScores(
         tasks=len(outcomes),
         loss=float(np.mean([o.loss for o in outcomes])),
         balanced_accuracy=float(balanced.mean()),
-        ci95=float(spread),
+        ci95=_ci95(balanced),
         accuracy=float(np.mean([(predicted(o.logits) == o.targets).mean() for o in outcomes])),
-        auroc=float(np.mean([auroc(o.targets, o.logits) for o in outcomes])),
+        auroc=float(areas.mean()),
+        auroc_ci95=_ci95(areas),
         unadapted=float(np.mean([mean_recall(o.targets, predicted(o.unadapted)) for o in outcomes])),
         ensemble=float(np.mean([_ensemble(o) for o in outcomes])),
     )
+
+
+def _ci95(scores: Float[np.ndarray, "task"]) -> float:
+    return float(1.96 * scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else float("nan")
 
 
 def predicted(logits: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "query"]:

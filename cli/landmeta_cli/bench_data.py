@@ -112,13 +112,20 @@ class BenchData:
             "published_tasks": len(self.published.tasks) if self.published else 0,
         }
 
-    def train_config(self, cell: Cell, size: Preset, out: Path) -> TrainConfig:
-        """The settings of a cell's training, which is kept under `out`."""
+    def train_config(self, cell: Cell, size: Preset, out: Path, *, start: Path | None = None) -> TrainConfig:
+        """The settings of a cell's training, which is kept under `out`; `start` is its first network."""
         from landmeta.bench.presets import training_tables
         from landmeta.train_config import parse_config
 
-        data = _data_tables(self.store, self.dataset, self.bands, self.split)
-        return parse_config(training_tables(cell, size, data, str(out / "train" / cell.name), gap=self.gap))
+        tables = training_tables(
+            cell,
+            size,
+            _data_tables(self.store, self.dataset, self.bands, self.split),
+            str(out / "train" / cell.name),
+            gap=self.gap,
+            start=str(start) if start else None,
+        )
+        return parse_config(tables)
 
 
 def _ensure_store(request: SuiteRequest, progress: Progress) -> Path:
@@ -175,7 +182,7 @@ def _data_tables(
 def _data_config(store: Path, dataset: str, bands: tuple[str, ...], split: Mapping[str, Any]) -> DataConfig:
     from landmeta.train_config import parse_config
 
-    return parse_config({"data": _data_tables(store, dataset, bands, split)}).data
+    return parse_config({"out": ".", "data": _data_tables(store, dataset, bands, split)}).data
 
 
 def _region_tiles(data: TrainingData, dataset: str, store: Path) -> tuple[str, Any, Any]:

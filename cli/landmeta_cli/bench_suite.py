@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from landmeta.bench.cells import Cell
     from landmeta.bench.evaluation import Contender
     from landmeta.bench.presets import Preset
-    from landmeta.train_config import TrainConfig
     from landmeta_cli.requests import SuiteRequest
 
 _FREE = ("seeds", "threads")
@@ -102,53 +102,41 @@ class _Bench:
 
     def _jointly_trained(self, cell: Cell) -> dict[str, Any]:
         """Train on all classes of the training regions at once; a task is then learned by fine-tuning."""
-        from landmeta.bench.joint import JointlyTrained, train_jointly
+        from landmeta.bench.joint import JointlyTrained, classifier_of, rival_steps, train_jointly
 
-        def told(done: int, steps: int) -> None:
-            self.progress(f"{cell.name}: steps", done, steps)
-
-        tiles = self.data.tasks.tiles
-        network, losses = train_jointly(
-            tiles, self.data.tasks.parts["train"], len(tiles.bands), self.size, cell.seed, told
+        tiles, table = self.data.tasks.tiles, self.data.tasks.parts["train"]
+        network = classifier_of(table, len(tiles.bands), self.size.widths, seed=cell.seed)
+        losses = train_jointly(
+            tiles, table, network, rival_steps(self.size), cell.seed, partial(self.progress, cell.name)
         )
-        contender = JointlyTrained(network)
+        contender = JointlyTrained(network.requires_grad_(False))
         return {
             "joint": {"steps": len(losses), "loss": losses[:: max(1, len(losses) // 20)]},
             "protocols": {"fair": self._scores(cell, "fair", contender, contender)},
         }
 
     def _trained(self, cell: Cell) -> dict[str, Any]:
-        from landmeta.bench.curves import convergence, training_curve
         from landmeta.bench.evaluation import NetworkContender
         from landmeta.bench.presets import QUERIES
         from landmeta.bench.protocols import compat_regions, compat_tasks, fair
-        from landmeta_cli.train_folder import LOG
-        from landmeta_cli.train_workflow import train_run
+        from landmeta_cli.bench_training import train_cell
 
-        config = self.data.train_config(cell, self.size, self.out)
-        done = train_run(config, progress=self.progress)
-        learner = _learner(done.folder, config)
         size = self.size
+        learner, training = train_cell(cell, size, self.data, self.out, self.progress)
+        rate = training["inner_rate"]
+        gentle = rate * size.inner_steps / size.test_steps
         recipes = {
             "fair": (
-                fair(steps=size.test_steps, rate=size.test_rate, batch=QUERIES),
-                fair(steps=size.test_steps, rate=size.test_rate, batch=16),
+                fair(steps=size.test_steps, rate=gentle, batch=QUERIES),
+                fair(steps=size.test_steps, rate=gentle, batch=16),
             ),
             "meteor_compat": (
-                compat_tasks(steps=size.inner_steps, rate=size.inner_rate, batch=QUERIES),
-                compat_regions(steps=size.compat_steps),
+                compat_tasks(steps=size.inner_steps, rate=rate, batch=QUERIES),
+                compat_regions(steps=size.compat_steps, rate=rate),
             ),
         }
-        curve = training_curve(done.folder / LOG)
-        converged, why = convergence(curve)
         return {
-            "training": {
-                "steps": done.result["steps"],
-                "parameters": done.result["parameters"],
-                "curve": curve,
-                "converged": converged,
-                "why": why,
-            },
+            "training": training,
             "protocols": {
                 name: self._scores(
                     cell, name, NetworkContender(learner, pair[0]), NetworkContender(learner, pair[1])
@@ -181,21 +169,6 @@ class _Bench:
             told = counted("published", len(published.tasks))
             found["published"] = score_balanced(on_tasks, published, told=told)
         return found
-
-
-def _learner(folder: Path, config: TrainConfig) -> Any:
-    """The last network of a training run, with its inner loop."""
-    from landmeta.algorithms import inner_settings
-    from landmeta.bench.learners import MetaLearned
-    from landmeta.checkpoints import load_learned, load_network
-    from landmeta.training_method import set_up_device
-    from landmeta_cli.train_folder import LAST
-
-    network = load_network(folder / LAST)[0].to(set_up_device(config.device))
-    inner = inner_settings(
-        config.inner.algorithm, network, rate=config.inner.rate, affine=config.inner.adapt_affine
-    )
-    return MetaLearned(network, inner, load_learned(folder / LAST))
 
 
 def write_report(folder: Path) -> Path:

@@ -1,7 +1,8 @@
-"""A rival that is trained jointly: one classifier of all classes of the training regions, then fine-tuned.
+"""Joint training: one classifier of all classes of the training regions, without episodes.
 
-It sees as many images as a meta-training of the same size, without episodes, and is adapted to a task the
-ordinary way: a new classifier on top, and some steps of Adam on the whole network.
+It gives meta-training a warm start, and a rival: a network that goes on jointly until it has seen as many
+images as a meta-training of the same size, and that is adapted to a task the ordinary way: a new classifier
+on top, and some steps of Adam on the whole network.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.func import functional_call
 
+from landmeta.augmentation import draw_symmetries, turned
 from landmeta.bench.evaluation import Answers
 from landmeta.bench.presets import QUERIES, SHOTS, WAYS, Preset
 from landmeta.networks import ResNet12
@@ -26,56 +28,79 @@ from landmeta.tile_table import TileTable
 TUNING_STEPS, TUNING_RATE = 20, 1e-3
 """Steps of Adam on a task's support, and their rate."""
 
+IMAGES, RATE = 32, 3e-3
+"""Of a step of joint training, and the highest rate of Adam."""
+
 _AT_ONCE = 64  # images of a pass
 
 Told = Callable[[int, int], None]
 """Called with steps done and steps in all."""
 
 
-def images_of(size: Preset) -> int:
-    """Images that an outer step of meta-training sees: support and query of its tasks."""
-    return size.tasks * WAYS * (SHOTS + QUERIES)
+def rival_steps(size: Preset) -> int:
+    """Steps after which the rival has seen the images of a whole meta-training: warm-up, support, queries."""
+    return size.warm_up + size.steps * size.tasks * WAYS * (SHOTS + QUERIES) // IMAGES
 
 
 def train_jointly(
     tiles: TileSource,
     table: TileTable,
-    bands: int,
-    size: Preset,
+    network: ResNet12,
+    steps: int,
     seed: int,
     told: Told = lambda _done, _all: None,
-) -> tuple[ResNet12, list[float]]:
-    """Train an instance-norm ResNet-12 on all classes of the training regions at once.
+) -> list[float]:
+    """Train a network on all classes of the training regions at once.
 
-    Classes are drawn alike, whatever their share, with as many steps and images as meta-training has.
+    Classes are drawn alike, whatever their share, and every tile flipped and turned at random. The rate of
+    Adam rises to `RATE` and falls again (one cycle).
 
     Args:
         tiles: Reads tiles by row.
         table: Those of the training regions.
-        bands: Inputs of the network.
-        size: Widths, steps, rate and tasks a step.
-        seed: Of initial weights and draws.
+        network: With a logit for each of their classes, in ascending order; changed in place.
+        steps: Of `IMAGES` tiles each.
+        seed: Of all draws.
         told: Told of the steps.
 
     Returns:
-        The network and the loss of every step.
+        The loss of every step.
     """
     classes, target = np.unique(table.code, return_inverse=True)
     members = [table.row[target == k] for k in range(len(classes))]
-    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng((4, seed))
-    network = ResNet12(bands, size.widths or WIDTHS, len(classes), generator=generator)
-    optimizer = torch.optim.Adam(network.parameters(), size.rate)
+    rng = np.random.default_rng((4, seed))
+    optimizer = torch.optim.Adam(network.parameters(), RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
     losses = []
-    for step in range(size.steps):
-        drawn = rng.integers(len(classes), size=images_of(size))
+    for step in range(steps):
+        drawn = rng.integers(len(classes), size=IMAGES)
         rows = np.array([rng.choice(members[k]) for k in drawn])
-        loss = F.cross_entropy(network(torch.from_numpy(tiles.read(rows))), torch.from_numpy(drawn))
+        images = turned(torch.from_numpy(tiles.read(rows)), draw_symmetries(IMAGES, rng))
+        loss = F.cross_entropy(network(images), torch.from_numpy(drawn))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
         losses.append(float(loss.detach()))
-        told(step + 1, size.steps)
-    return network.requires_grad_(False), losses
+        told(step + 1, steps)
+    return losses
+
+
+def classifier_of(
+    table: TileTable, bands: int, widths: Sequence[int], *, norm: str = "in", seed: int
+) -> ResNet12:
+    """A network with random weights and a logit for every class of the table."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = len(np.unique(table.code))
+    return ResNet12(bands, widths or WIDTHS, classes, norm=norm, generator=generator)
+
+
+def class_model_of(network: ResNet12) -> ResNet12:
+    """The same features under a single logit, whose weights are zero: a start for meta-training."""
+    single = ResNet12(network.bands, network.widths, norm=network.norm)
+    head = {name: torch.zeros_like(value) for name, value in single.classifier.named_parameters("classifier")}
+    single.load_state_dict({**network.state_dict(), **head})
+    return single
 
 
 @dataclass(frozen=True, slots=True)

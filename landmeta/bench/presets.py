@@ -34,11 +34,17 @@ class Preset:
         widths: Channels of the four blocks; the published ones if empty.
         side: Pixels of a tile's side; larger tiles are averaged down. As they are if 0.
         bands: Inputs of the network; all bands of the dataset if empty or if it lacks one.
+        warm_up: Steps of joint training from which meta-training starts (`landmeta.bench.joint`); from random
+            weights if 0, as published.
         steps: Outer steps of meta-training, with `tasks` tasks each; the last network is judged.
         rate: Rate of Adam.
-        inner_steps: Inner steps in training, at `inner_rate`.
+        inner_steps: Inner steps in training.
+        inner_rates: Their rate; of several, each training takes the one with the least loss on tasks of its
+            own regions before the first outer step.
+        pos_weight: Weight of positives in meta-training; the number of ways if 0, as published, which tilts
+            every class model towards yes. Three negatives a positive are balanced by 3.
         validations: Points of the training curve, on `validation_tasks` tasks.
-        test_steps: Inner steps under the protocol `fair`, at `test_rate`.
+        test_steps: Inner steps under the protocol `fair`; all together go as far as those in training.
         compat_steps: Inner steps in regions under `meteor_compat`.
         test_tasks: Balanced tasks.
         region_shots: Support tiles a class in whole regions.
@@ -52,15 +58,16 @@ class Preset:
     widths: tuple[int, ...] = ()
     side: int = 0
     bands: tuple[str, ...] = ()
+    warm_up: int = 0
     steps: int
     tasks: int = 4
     rate: float
     inner_steps: int = 1
-    inner_rate: float = 0.1
+    inner_rates: tuple[float, ...] = (0.1,)
+    pos_weight: float = 0.0
     validations: int = 10
     validation_tasks: int = 50
     test_steps: int
-    test_rate: float = 0.1
     compat_steps: int = 60
     test_tasks: int
     region_shots: int = 5
@@ -76,8 +83,10 @@ PRESETS: Mapping[str, Preset] = {
         widths=(4, 8, 8, 16),
         side=64,
         bands=("B02", "B03", "B04", "B08"),
+        warm_up=2,
         steps=4,
         rate=2e-3,
+        inner_rates=(0.1, 1.0),
         validations=1,
         validation_tasks=2,
         test_steps=2,
@@ -92,9 +101,14 @@ PRESETS: Mapping[str, Preset] = {
         name="small",
         widths=(8, 16, 32, 64),
         side=64,
-        steps=700,
-        rate=1e-3,
-        test_steps=4,
+        warm_up=300,
+        steps=200,
+        rate=3e-4,
+        inner_rates=(0.03, 0.1, 0.3, 1.0),
+        pos_weight=3.0,
+        validations=5,
+        test_steps=2,
+        compat_steps=10,
         test_tasks=200,
         region_draws=2,
         region_queries=200,
@@ -169,7 +183,13 @@ def regions_split(dataset: str, regions: Sequence[str]) -> dict[str, Any]:
 
 
 def training_tables(
-    cell: Cell, size: Preset, data: Mapping[str, Any], out: str, *, gap: int = GAP
+    cell: Cell,
+    size: Preset,
+    data: Mapping[str, Any],
+    out: str,
+    *,
+    gap: int = GAP,
+    start: str | None = None,
 ) -> dict[str, dict[str, Any] | Any]:
     """The settings of the meta-training of a cell, as `landmeta train` reads them from TOML.
 
@@ -179,6 +199,7 @@ def training_tables(
         data: `[data]`: store, dataset, bands and split.
         out: Folder of the training run.
         gap: Pixels between support and query, fewer where pixels were averaged.
+        start: File of the network to start from; random weights by default.
     """
     return {
         "out": out,
@@ -186,8 +207,18 @@ def training_tables(
         "save_every": max(1, size.steps // 20),
         "data": dict(data),
         "tasks": {"ways": WAYS, "shots": SHOTS, "queries": QUERIES, "gap": gap},
-        "network": {"name": "resnet12", "widths": list(size.widths), "norm": cell.norm},
-        "inner": {"algorithm": cell.method, "steps": size.inner_steps, "rate": size.inner_rate},
+        "network": {
+            "name": "resnet12",
+            "widths": list(size.widths),
+            "norm": cell.norm,
+            **({"start": start} if start else {}),
+        },
+        "inner": {
+            "algorithm": cell.method,
+            "steps": size.inner_steps,
+            "rate": size.inner_rates[0],
+            **({"pos_weight": size.pos_weight} if size.pos_weight else {}),
+        },
         "outer": {"steps": size.steps, "tasks": size.tasks, "rate": size.rate},
         "validation": {"every": size.steps // size.validations, "tasks": size.validation_tasks},
         "device": {"threads": size.threads},

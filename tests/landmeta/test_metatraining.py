@@ -111,7 +111,7 @@ def new(config, *, learned=True):
 
 def scores_of(losses):
     values = iter(losses)
-    return lambda: TaskScores(1, next(values), 0.5, 0.1, 0.5, 0.5, 0.5, 0.5)
+    return lambda: TaskScores(1, next(values), 0.5, 0.1, 0.5, 0.5, 0.1, 0.5, 0.5)
 
 
 def never():
