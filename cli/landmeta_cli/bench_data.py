@@ -109,6 +109,7 @@ class BenchData:
         """What a report says of the data."""
         return {
             "places": {part: _places(table) for part, table in self.tasks.parts.items()},
+            "simulated": self.tasks.tiles.store.simulated(self.dataset),
             "published_tasks": len(self.published.tasks) if self.published else 0,
         }
 

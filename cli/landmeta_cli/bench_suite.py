@@ -45,7 +45,7 @@ def run_suite(request: SuiteRequest, *, told: Told, progress: Progress) -> list[
     cells = _cells(request, size, [(m.method, m.norm) for m in suite.methods])
     data = BenchData.open(request, size, progress)
     cells = [replace(cell, dataset=data.dataset) for cell in cells]
-    about = {"suite": request.suite, "command": request.command, "simulated": request.data is None}
+    about = {"suite": request.suite, "command": request.command}
     run_cells(
         cells,
         _Bench(data, size, request.out, progress).work,

@@ -167,12 +167,14 @@ def _ingest(
     """Ingest an archive and print what came of it."""
     from landmeta_catalog.archives import open_archive
     from landmeta_catalog.ingest import ingest
+    from landmeta_catalog.simulated_archives import is_simulated
 
+    settings = {**options, **({"simulated": True} if is_simulated(path) else {})}
     named = {"dataset": name} if name else {}
     try:
         with progress_bars() as progress:
             archive = open_archive(kind, path, **options, **named)
-            found = ingest(archive, out, workers=workers, settings=options, progress=progress)
+            found = ingest(archive, out, workers=workers, settings=settings, progress=progress)
     except KeyboardInterrupt:
         # Not left to the guard of all commands: here something was written, and it is worth knowing.
         msg = f"interrupted; what is stored is kept in {out}"

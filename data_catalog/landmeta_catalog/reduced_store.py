@@ -45,7 +45,8 @@ def reduce_store(store: Path, dataset: str, out: Path, side: int, *, progress: P
         index = index.sort_values("slot").astype({"class_name": str})
         smaller = tuple(replace(spec, side=side) for spec in specs)
         legend, tiles = source.legend(dataset), int(index["slot"].max()) + 1
-        create_dataset(out, dataset, smaller, legend, tiles, settings={"reduced_to": side})
+        settings = {"reduced_to": side, **({"simulated": True} if source.simulated(dataset) else {})}
+        create_dataset(out, dataset, smaller, legend, tiles, settings=settings)
         done, shard_of = shards_done(out, dataset), index["slot"].to_numpy(np.int64) // SHARD_TILES
         shards = np.unique(shard_of).tolist()
         if done.issuperset(shards) and is_finished(out, dataset):

@@ -10,7 +10,7 @@ import numpy as np
 
 from landmeta.errors import DataError
 from landmeta.splits import SEN12MS_REGIONS, Part
-from landmeta_catalog._simulated_files import SIDE, Cell, Content, Progress, grid_cells, publish
+from landmeta_catalog._simulated_files import MARKER, SIDE, Cell, Content, Progress, grid_cells, publish
 
 Layout = Literal["regions", "contest"]
 
@@ -33,6 +33,11 @@ MOST_REGIONS = 400
 _PARTS: tuple[Part, ...] = ("train", "train", "val", "holdout")
 _VALIDATION = 986 / 6114
 """Share of DFC2020's patches that the contest used to validate; the others are its test."""
+
+
+def is_simulated(folder: Path) -> bool:
+    """Whether an archive was made here, and shows no place on Earth."""
+    return (folder / MARKER).is_file()
 
 
 def simulate_sen12ms(

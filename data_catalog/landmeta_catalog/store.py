@@ -84,6 +84,10 @@ class TileStore:
         """Arrays of a dataset; raises DataError where it is not there."""
         return self._dataset(dataset).arrays
 
+    def simulated(self, dataset: str) -> bool:
+        """Whether its archive was simulated; raises DataError where it is not there."""
+        return bool(self._dataset(dataset).settings.get("simulated"))
+
     def _dataset(self, name: str) -> Dataset:
         if name not in self._datasets:
             msg = f"the store {self.path} has no finished dataset {name!r}"

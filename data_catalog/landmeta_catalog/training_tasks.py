@@ -63,7 +63,8 @@ def _ensure_simulated(data: DataConfig, progress: Progress) -> None:
         return
     archive = data.store.with_name(f"{data.store.name}-archive")
     simulate_sen12ms(archive, made.seed, regions=made.regions, patches=made.patches, progress=progress)
-    ingest(open_archive("sen12ms", archive, dataset=data.dataset), data.store, progress=progress)
+    reader = open_archive("sen12ms", archive, dataset=data.dataset)
+    ingest(reader, data.store, settings={"simulated": True}, progress=progress)
     shutil.rmtree(archive)  # the store holds its tiles, and the seed makes it again
 
 

@@ -88,6 +88,23 @@ class Row:
         points = [(float(share), _estimate([s[share] for s in sweeps], metric)) for share in shares]
         return [(share, found) for share, found in points if found is not None]
 
+    def curve(self) -> list[tuple[float, Estimate]]:
+        """AUROC in validation at each outer step, mean over seeds, each with tasks of its own."""
+        curves = [c["result"]["training"]["curve"] for c in self.cells if "training" in c["result"]]
+        points = []
+        for at in zip(*curves, strict=False):
+            scores = [(p["auroc"], p["auroc_ci95"]) for p in at]
+            if all(None not in pair for pair in scores):
+                points.append((float(at[0]["step"]), _mean_of_curves(scores)))
+        return points
+
+
+def _mean_of_curves(scores: Sequence[tuple[float, float]]) -> Estimate:
+    """Mean of independent means that are given with half their intervals."""
+    value = float(np.mean([score for score, _ in scores]))
+    half = float(np.sqrt(np.sum([spread**2 for _, spread in scores]))) / len(scores)
+    return Estimate(value, (value - half, value + half), 0, len(scores))
+
 
 def _estimate(stored: Sequence[Mapping[str, Any]], metric: str) -> Estimate | None:
     if not stored:

@@ -18,37 +18,57 @@ def data_words(cell: Mapping[str, Any]) -> str:
     """What a run on this data can and cannot show: the first paragraph of a report."""
     settings = cell["settings"]
     dataset, size = settings["dataset"], settings["preset"]["name"]
-    words = []
+    words = [f"{dataset}:"]
     if size == "smoke":
         words.append(
             "This is a smoke run: a few steps of a tiny network. It shows that every part works; no figure "
-            "in it "
-            "says anything about a method."
+            "in it says anything about a method."
         )
     if cell.get("simulated"):
         words.append(
-            "The tiles are simulated, with raw radiometry and a shift between regions and seasons. They "
-            "can show "
-            "what a method does by construction, such as the effect of the order of queries; they cannot "
-            "show how well it maps land cover."
+            "The tiles are simulated, with raw radiometry and a shift between regions and seasons. They can "
+            "show what a method does by construction, such as the effect of the order of queries; they "
+            "cannot show how well it maps land cover."
         )
     elif dataset in _EQUALISED:
         words.append(
-            "Each of these tiles was histogram-equalised by itself before it was published. That removes "
-            "the very "
-            "moments of a tile that instance norm discards and the other norms keep: this run can show "
-            "the effects of query composition and of imbalance, but not what a norm does with the "
-            "radiometry of a "
-            "region. A run on raw radiometry belongs beside it."
+            "Each of these tiles was histogram-equalised by itself before it was published. That removes the "
+            "very moments of a tile that instance norm discards and the other norms keep: this run can show "
+            "the effects of query composition and of imbalance, but not what a norm does with the radiometry "
+            "of a region. A run on raw radiometry belongs beside it."
         )
     else:
         words.append(
             "The tiles hold raw radiometry, so norms that keep a tile's moments and norms that discard them "
-            "see different things, as in the paper. The network, budget and regions are those stated "
-            "below, not "
-            "the paper's, unless the preset is paper."
+            "see different things, as in the paper."
+        )
+    if size != "paper":
+        words.append(
+            "Network, budget and regions are those stated below, not the paper's: where a row differs from "
+            "the printed one, that may be the reason."
         )
     return " ".join(words)
+
+
+def budget_words(size: Mapping[str, Any]) -> str:
+    """The budget that every norm and algorithm had, from the stored preset."""
+    rates = ", ".join(f"{rate:g}" for rate in size["inner_rates"])
+    start = (
+        f"{size['warm_up']:,} steps of joint training on the classes of the training regions, then "
+        if size["warm_up"]
+        else "From random weights, "
+    )
+    chosen = (
+        f"at the rate of {rates} with the least loss on training tasks before the first outer step"
+        if len(size["inner_rates"]) > 1
+        else f"at {rates}"
+    )
+    return (
+        f"Every norm and algorithm: {start}{size['steps']:,} outer steps of {size['tasks']} tasks, with "
+        f"{size['inner_steps']} inner steps {chosen}; the last network is judged. Fair: {size['test_steps']} "
+        f"inner steps that together go as far. Compat in regions: {size['compat_steps']} steps on "
+        "minibatches of 8, as the released evaluator takes them."
+    )
 
 
 def findings(rows: Sequence[Row]) -> list[str]:

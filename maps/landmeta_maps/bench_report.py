@@ -15,11 +15,21 @@ from landmeta.bench.registry import Suite, suite
 from landmeta.bench.summary import COLUMNS, Row, suite_rows
 from landmeta.bench.trials import NATURAL
 from landmeta_maps._atomic import write_text
-from landmeta_maps._bench_figure import Line, imbalance_figure
-from landmeta_maps._bench_words import data_words, findings, shown
+from landmeta_maps._bench_figure import Line, curves_figure, imbalance_figure
+from landmeta_maps._bench_words import budget_words, data_words, findings, shown
 
-FIGURE = "imbalance.svg"
 _PEOPLE = "People reached 0.616 over all 1,000 published tasks, of which these are a part."
+
+
+_SWEEP = (
+    "Protocol fair, shuffled batches. The query of each whole region is thinned by a Dirichlet draw so that "
+    "one class, drawn at random, has the share below on average; bars are 95 % intervals, dashed lines are "
+    "trainings that did not converge."
+)
+_CURVES = (
+    "AUROC of one-vs-all tasks of the validation regions after the inner steps of training, mean over seeds "
+    "with 95 % intervals over tasks; step 0 is the network that meta-training starts from."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,62 +49,105 @@ class Section:
     texts: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
+    figure: str = ""
     svg: str = ""
     preformatted: tuple[str, ...] = field(default=())
 
 
 def write_bench_report(cells: Sequence[Mapping[str, Any]], folder: Path) -> Path:
-    """Write `report.md`, its figure, and `report.html` to `folder`; returns the path of the page.
+    """Write `report.md`, its figures, and `report.html` to `folder`; returns the path of the page.
 
     Args:
-        cells: Stored cells (`landmeta.bench.cells.stored_cells`), of one suite or several that share them.
+        cells: Stored cells (`landmeta.bench.cells.stored_cells`), of one suite or several that share them, on
+            one dataset or several.
         folder: Of the run; a half-finished one gives a report that says what is missing.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    names = sorted({str(cell["suite"]) for cell in cells})
-    title = f"Benchmark {', '.join(names)}, preset {cells[0]['settings']['preset']['name']}"
-    sections = [Section("What this run can show", (data_words(cells[0]),))]
-    for name in names:
-        sections += _suite_sections(suite(name), cells)
-    sections += [_how(cells[0]), _cells(cells)]
-    figure = next((section.svg for section in sections if section.svg), "")
-    if figure:
-        write_text(folder / FIGURE, figure + "\n")
+    suites = sorted({str(cell["suite"]) for cell in cells})
+    title = f"Benchmark {', '.join(suites)}, preset {cells[0]['settings']['preset']['name']}"
+    by_data = _by_dataset(cells)
+    sections = [Section("What this run can show", tuple(data_words(own[0]) for own in by_data.values()))]
+    if len(by_data) > 1:
+        sections += [_side_by_side(suite(name), by_data) for name in suites]
+    for dataset, own in by_data.items():
+        for name in sorted({str(cell["suite"]) for cell in own}):
+            sections += _suite_sections(suite(name), own, f"{dataset}: " if len(by_data) > 1 else "")
+        sections.append(_how(own[0]))
+    sections.append(_cells(cells))
+    for section in sections:
+        if section.svg:
+            write_text(folder / section.figure, section.svg + "\n")
     write_text(folder / "report.md", _markdown(title, sections))
     page = folder / "report.html"
     write_text(page, _html(title, sections))
     return page
 
 
-def _suite_sections(entry: Suite, cells: Sequence[Mapping[str, Any]]) -> list[Section]:
+def _by_dataset(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        found.setdefault(str(cell["cell"]["dataset"]), []).append(cell)
+    return found
+
+
+def _side_by_side(entry: Suite, by_data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
+    """The suite on every dataset: accuracy on whole regions, and of four classes on balanced tasks."""
+    rows = {dataset: suite_rows(entry, cells) for dataset, cells in by_data.items()}
+    labels = [row.label for row in next(iter(rows.values()))]
+    tables = []
+    for column, told in (("regions", "whole regions"), ("balanced", "balanced tasks, four classes")):
+        lines = [
+            (label, *(_unless_lost(own[place], column) for own in rows.values()))
+            for place, label in enumerate(labels)
+        ]
+        caption = f"Accuracy on {told}, protocol fair, shuffled batches"
+        tables.append(Table(caption, ("", *rows), tuple(lines)))
+    return Section(f"{entry.name} on all data", tables=tuple(tables))
+
+
+def _unless_lost(row: Row, column: str) -> str:
+    found = shown(row.value("fair", column, "accuracy"))
+    return f"{found}, not converged" if row.not_converged else found
+
+
+def _suite_sections(entry: Suite, cells: Sequence[Mapping[str, Any]], of: str) -> list[Section]:
     rows = suite_rows(entry, cells)
     protocols = sorted({name for row in rows for name in row.protocols})
-    heading = f"{entry.name}: {entry.title}"
+    stem = f"{entry.name}-{cells[0]['cell']['dataset']}".replace("/", "-")
     found = [
-        Section(heading, tables=(_against_printed(rows),)),
-        Section("What agrees with the paper, what does not, and why", points=tuple(findings(rows))),
+        Section(f"{of}{entry.name}: {entry.title}", tables=(_against_printed(rows),)),
+        Section(f"{of}What agrees with the paper, what does not, and why", points=tuple(findings(rows))),
+        *_figures(rows, stem, of),
     ]
-    lines = [
-        Line(row.label, points, not row.sound) for row in rows if (points := row.sweep("fair", "accuracy"))
-    ]
-    if lines:
-        told = (
-            "Protocol fair, shuffled batches. The query of each whole region is thinned by a Dirichlet "
-            "draw so "
-            "that one class, drawn at random, has the share below on average; bars are 95 % intervals, "
-            "dashed lines "
-            "are trainings that did not converge."
-        )
-        found.append(Section("Accuracy against imbalance", (told,), svg=imbalance_figure(lines)))
     tables = [_metrics(rows, protocol, column) for protocol in protocols for column in COLUMNS]
-    found.append(Section("All metrics, shuffled batches", tables=tuple(tables)))
+    found.append(Section(f"{of}All metrics, shuffled batches", tables=tuple(tables)))
     orders = [_compositions(rows, protocol, column) for protocol in protocols for column in COLUMNS]
     told = "; ".join(f"{name.replace('_', ' ')}: {words}" for name, words in COMPOSITIONS.items())
-    found.append(Section("Query compositions", (told + ".",), tables=tuple(orders)))
-    published = _published(rows)
+    found.append(Section(f"{of}Query compositions", (told + ".",), tables=tuple(orders)))
+    published = _published(rows, of)
     return [*found, published] if published else found
+
+
+def _figures(rows: Sequence[Row], stem: str, of: str) -> list[Section]:
+    found = []
+    swept = [(row, row.sweep("fair", "accuracy")) for row in rows]
+    if lines := [Line(row.label, points, not row.sound) for row, points in swept if points]:
+        found.append(
+            Section(
+                f"{of}Accuracy against imbalance",
+                (_SWEEP,),
+                figure=f"imbalance-{stem}.svg",
+                svg=imbalance_figure(lines),
+            )
+        )
+    curves = [(row, row.curve()) for row in rows]
+    if lines := [Line(row.label, points, not row.sound) for row, points in curves if len(points) > 1]:
+        found.append(
+            Section(f"{of}Training curves", (_CURVES,), figure=f"curves-{stem}.svg", svg=curves_figure(lines))
+        )
+    return found
 
 
 def _against_printed(rows: Sequence[Row]) -> Table:
@@ -149,14 +202,14 @@ def _compositions(rows: Sequence[Row], protocol: str, column: str) -> Table:
     return Table(caption, ("", *(n.replace("_", " ") for n in COMPOSITIONS)), tuple(lines))
 
 
-def _published(rows: Sequence[Row]) -> Section | None:
+def _published(rows: Sequence[Row], of: str) -> Section | None:
     found = [(row, row.value("fair", "published", "accuracy")) for row in rows]
     lines = tuple((_label(row), shown(value)) for row, value in found if value is not None)
     if not lines:
         return None
     count = max(value.tasks for _, value in found if value is not None)
     caption = f"4-way 2-shot accuracy on the {count} published tasks of the test regions"
-    return Section("Published tasks", (_PEOPLE,), tables=(Table(caption, ("", "accuracy"), lines),))
+    return Section(f"{of}Published tasks", (_PEOPLE,), tables=(Table(caption, ("", "accuracy"), lines),))
 
 
 def _label(row: Row) -> str:
@@ -173,15 +226,9 @@ def _how(cell: Mapping[str, Any]) -> Section:
         f"{', '.join(places['train'])}; curve from {', '.join(places['val']) or 'no region'}; tested on "
         f"{', '.join(places['holdout'])}, regions of {cell['settings']['regions']}."
     )
-    budget = (
-        f"Every norm and algorithm: {size['steps']:,} outer steps of {size['tasks']} tasks, inner steps "
-        f"{size['inner_steps']} at {size['inner_rate']}, the last network judged. Fair: "
-        f"{size['test_steps']} inner "
-        f"steps at {size['test_rate']}. Compat in regions: {size['compat_steps']} steps at 0.4 on "
-        "minibatches of 8."
-    )
     metrics = tuple(f"{name.replace('_', ' ')}: {told}" for name, told in METRICS.items())
-    return Section("How it was measured", (words, budget, NATURAL), points=metrics)
+    title = f"How it was measured on {cell['settings']['dataset']}"
+    return Section(title, (words, budget_words(size), NATURAL), points=metrics)
 
 
 def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
@@ -214,14 +261,14 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
         "hardware",
         "commit",
         "began",
-        "validation (step: balanced accuracy)",
+        "validation (step: AUROC)",
     )
     commands = tuple(sorted({str(cell["command"]) for cell in cells}))
     return Section("Cells", tables=(Table("", header, tuple(lines)),), preformatted=commands)
 
 
 def _point(point: Mapping[str, Any]) -> str:
-    score = point["balanced_accuracy"]
+    score = point["auroc"]
     return f"{point['step']}: {'-' if score is None else format(score, '.2f')}"
 
 
@@ -234,7 +281,7 @@ def _markdown(title: str, sections: Sequence[Section]) -> str:
         parts.append(f"## {section.title}")
         parts += section.texts
         if section.svg:
-            parts.append(f"![{section.title}]({FIGURE})")
+            parts.append(f"![{section.title}]({section.figure})")
         if section.points:
             parts.append("\n".join(f"- {point}" for point in section.points))
         parts += [_markdown_table(table) for table in section.tables]

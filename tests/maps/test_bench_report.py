@@ -43,7 +43,7 @@ def cell(
     }
     regions = {"compositions": scored(level, seed, shift), "sweep": sweep, "regions": ["8 summer"]}
     both = {"balanced": scored(level, seed, shift), "regions": regions}
-    curve = [{"step": 0, "loss": 0.9, "balanced_accuracy": 0.5, "ci95": 0.02}]
+    curve = [{"step": step, "auroc": 0.5 + step / 100, "auroc_ci95": 0.02} for step in (0, 10)]
     return {
         **head(norm, seed),
         "state": "done",
@@ -56,8 +56,8 @@ def cell(
 
 def head(norm: str, seed: int = 0) -> dict[str, Any]:
     size = {
-        "name": "small", "steps": 10, "tasks": 4, "inner_steps": 1, "inner_rate": 0.1,
-        "test_steps": 5, "test_rate": 0.1, "compat_steps": 60,
+        "name": "small", "steps": 10, "tasks": 4, "inner_steps": 1, "inner_rates": [0.1, 1.0],
+        "warm_up": 20, "test_steps": 5, "compat_steps": 60,
     }  # fmt: skip
     return {
         "suite": "000/table1a",
@@ -86,10 +86,13 @@ def test_the_report_holds_printed_and_own_figures_the_figure_and_the_command(tmp
         assert "0.26" in text
         assert "0123456789ab" in text
         assert "(not run)" in text
-    assert html.count("<polyline") == 2
+    assert html.count("<polyline") == 4
     assert "&lt;here&gt;" in html
     assert "<here>" in words
-    assert (tmp_path / "imbalance.svg").read_text(encoding="utf-8").startswith("<svg")
+    for figure in ("imbalance", "curves"):
+        svg = tmp_path / f"{figure}-000-table1a-sen12ms_rgb.svg"
+        assert svg.read_text(encoding="utf-8").startswith("<svg")
+        assert svg.name in words
     assert not re.search(r'(src|href)="http', html)
 
 
@@ -116,7 +119,26 @@ def test_cells_that_did_not_converge_are_labelled_and_bear_no_conclusion(tmp_pat
     write_bench_report(cells, tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "groupnorm (1 of 1 did not converge)" in report
-    assert "stroke-dasharray" in (tmp_path / "imbalance.svg").read_text(encoding="utf-8")
+    figure = (tmp_path / "imbalance-000-table1a-sen12ms_rgb.svg").read_text(encoding="utf-8")
+    assert "stroke-dasharray" in figure
+
+
+def test_runs_on_several_datasets_stand_side_by_side(tmp_path: Path) -> None:
+    cells = [cell("in", 4.0), cell("tbn", 3.0)]
+    for level, norm in ((2.0, "in"), (4.0, "tbn")):
+        other = cell(norm, level)
+        other["cell"]["dataset"] = other["settings"]["dataset"] = "hls_worldcover"
+        cells.append(other)
+    write_bench_report(cells, tmp_path)
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    first = report.split("## 000/table1a on all data")[0]
+    assert "sen12ms_rgb: Each of these tiles was histogram-equalised" in first
+    assert "hls_worldcover: The tiles hold raw radiometry" in first
+    assert "|  | sen12ms_rgb | hls_worldcover |" in report
+    assert "sen12ms_rgb: What agrees" in report
+    assert "hls_worldcover: What agrees" in report
+    words = report.split("hls_worldcover: What agrees")[1]
+    assert re.search(r"On whole regions, IN less transd. BN: ours -0\.\d+", words)
 
 
 def test_a_run_of_which_every_cell_failed_still_has_a_report(tmp_path: Path) -> None:

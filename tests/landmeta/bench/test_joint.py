@@ -8,41 +8,63 @@ import numpy as np
 import pytest
 import torch
 
-from landmeta.bench.joint import JointlyTrained, images_of, log_odds, train_jointly
+from landmeta.bench.joint import (
+    IMAGES,
+    JointlyTrained,
+    class_model_of,
+    classifier_of,
+    log_odds,
+    rival_steps,
+    train_jointly,
+)
 from landmeta.bench.presets import PRESETS
 from landmeta.tile_table import TileTable
 
 
 @dataclass(frozen=True)
 class Stripes:
-    """Tiles of 16 px, two bands: class 0 is striped along x, class 1 along y, class 2 is flat."""
+    """Tiles of 16 px, two bands: class 0 has narrow stripes, class 1 wide ones, class 2 is flat."""
 
     codes: np.ndarray
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Tiles (row, band, y, x)."""
         rng = np.random.default_rng(int(rows.sum()))
-        wave = np.sin(np.arange(16))
-        kinds = np.stack([np.tile(wave, (16, 1)), np.tile(wave, (16, 1)).T, np.zeros((16, 16))])
+        along = np.tile(np.arange(16), (16, 1))
+        kinds = np.stack([np.sin(2 * along), np.sin(along / 3), np.zeros((16, 16))])
         noise = 0.3 * rng.standard_normal((len(rows), 2, 16, 16))
         return (kinds[self.codes[rows] // 10][:, None] + noise).astype(np.float32)
 
 
 TILES = Stripes(np.arange(90) % 3 * 10)
-SIZE = replace(PRESETS["smoke"], steps=12, rate=3e-3, widths=(4, 8, 8, 16))
+SIZE = replace(PRESETS["smoke"], warm_up=12, steps=12)
 
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[JointlyTrained, list[float]]:
-    network, losses = train_jointly(TILES, TileTable.of(region="a", code=TILES.codes), 2, SIZE, seed=0)
-    return JointlyTrained(network), losses
+    table = TileTable.of(region="a", code=TILES.codes)
+    network = classifier_of(table, 2, SIZE.widths, seed=0)
+    losses = train_jointly(TILES, table, network, rival_steps(SIZE), seed=0)
+    return JointlyTrained(network.requires_grad_(False)), losses
 
 
 def test_the_loss_falls_and_the_images_are_as_many_as_in_episodes(trained):
     _, losses = trained
-    assert len(losses) == SIZE.steps
+    assert len(losses) == SIZE.warm_up + SIZE.steps * (4 * 4 * 4) // IMAGES
     assert np.mean(losses[-3:]) < 0.7 * losses[0]
-    assert images_of(SIZE) == 4 * 4 * 4
+
+
+@pytest.mark.parametrize("norm", ["in", "tbn", "cbn", "tasknorm_i", "gn", "none"])
+def test_every_norm_can_be_trained_and_gives_a_start_with_its_features(norm):
+    table = TileTable.of(region="a", code=TILES.codes)
+    network = classifier_of(table, 2, SIZE.widths, norm=norm, seed=1)
+    losses = train_jointly(TILES, table, network, 6, seed=1)
+    assert np.isfinite(losses).all()
+    start, images = class_model_of(network), torch.from_numpy(TILES.read(np.arange(4)))
+    assert start.norm == norm
+    assert start(images).tolist() == [[0.0]] * 4
+    for ours, theirs in zip(start.features(images), network.features(images), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_it_learns_a_task_from_its_support(trained):

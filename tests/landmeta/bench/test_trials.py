@@ -77,7 +77,7 @@ def test_the_split_is_disjoint_and_refuses_too_few_regions() -> None:
     [
         ([0.5, 0.7], [0.9, 0.6], True, "0.700"),
         ([0.5, 0.52], [0.9, 0.6], False, "not above chance"),
-        ([0.5, 0.7], [0.6, 0.9], False, "loss rose"),
+        ([0.5, 0.6, 0.7], [0.9, 0.6, 0.9], False, "loss rose"),
         ([0.5], [0.6], False, "no validation"),
     ],
 )
@@ -85,9 +85,12 @@ def test_a_training_no_better_than_chance_did_not_converge(
     scores: list[float], losses: list[float], sound: bool, words: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "log.jsonl"
-    lines = [{"step": 1, "loss": 0.3}]
-    for step, (score, loss) in enumerate(zip(scores, losses, strict=True)):
-        lines.append({"step": step, "validation": {"loss": loss, "balanced_accuracy": score, "ci95": 0.05}})
+    names = ("loss", "balanced_accuracy", "ci95")
+    lines = []
+    for step, score in enumerate(scores):
+        validation = {**dict.fromkeys(names, 0.5), "auroc": score, "auroc_ci95": 0.05}
+        lines += [{"step": step, "loss": loss} for loss in losses[step : step + 1]]
+        lines.append({"step": step, "validation": validation})
     log.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
     found, why = convergence(training_curve(log))
     assert found is sound
