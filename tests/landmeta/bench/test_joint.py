@@ -23,21 +23,21 @@ from landmeta.tile_table import TileTable
 
 @dataclass(frozen=True)
 class Stripes:
-    """Tiles of 16 px, two bands: class 0 has narrow stripes, class 1 wide ones, class 2 is flat."""
+    """Tiles of 16 px, two bands: class 0 is striped, class 1 checked, class 2 flat."""
 
     codes: np.ndarray
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Tiles (row, band, y, x)."""
         rng = np.random.default_rng(int(rows.sum()))
-        along = np.tile(np.arange(16), (16, 1))
-        kinds = np.stack([np.sin(2 * along), np.sin(along / 3), np.zeros((16, 16))])
+        wave = np.sin(np.arange(16))
+        kinds = np.stack([np.tile(wave, (16, 1)), np.sign(np.outer(wave, wave)), np.zeros((16, 16))])
         noise = 0.3 * rng.standard_normal((len(rows), 2, 16, 16))
         return (kinds[self.codes[rows] // 10][:, None] + noise).astype(np.float32)
 
 
 TILES = Stripes(np.arange(90) % 3 * 10)
-SIZE = replace(PRESETS["smoke"], warm_up=12, steps=12)
+SIZE = replace(PRESETS["smoke"], warm_up=60, steps=12)
 
 
 @pytest.fixture(scope="module")
