@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from landmeta.block_folder import BlockFolder
 from landmeta.classmap import MapBlock
 from landmeta.errors import ClusterError
+from landmeta.memory import keep_freed_memory
 from landmeta.prediction import BlockWindow, MappingModel, map_window, plan_blocks, read_window
 from landmeta.raster import Imagery
 
@@ -134,6 +135,7 @@ def _map_there(shared: tuple[MappingModel, Any, Imagery], window: BlockWindow) -
     """The block of a window, on a worker."""
     import torch
 
+    keep_freed_memory()
     model, state, imagery = shared
     # A worker's thread is a core of its own; torch would start as many threads as the machine has cores.
     torch.set_num_threads(1)

@@ -126,7 +126,7 @@ class InnerConfig:
         options: What else the algorithm takes, by name: `order`; `per` of meta_sgd; `draw`, `shift` of
             sparse_maml; `straight` of sparse_relu_maml; `minibatch`, `optimizer`, `last_step_only` of
             reptile.
-        engine: `loop`, `vmap`, `checkpoint` or `hvp`: the same gradient at another price.
+        engine: `loop`, `vmap`, `threads`, `checkpoint` or `hvp`: the same gradient at another price.
         chunk: Tasks at a time of the engine `vmap`; all if 0.
     """
 
@@ -137,7 +137,7 @@ class InnerConfig:
     pos_weight: _Positive | None = None
     protocol: Literal["fair", "meteor"] = "fair"
     options: Mapping[str, Any] = Field(default_factory=dict)
-    engine: Literal["loop", "vmap", "checkpoint", "hvp"] = "loop"
+    engine: Literal["loop", "vmap", "threads", "checkpoint", "hvp"] = "loop"
     chunk: _Number = 0
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from landmeta.memory import keep_freed_memory
 from landmeta_cli.adapt import adapt
 from landmeta_cli.bench import app as bench_app
 from landmeta_cli.catalog import app as catalog_app
@@ -68,4 +69,5 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:]))

@@ -163,7 +163,9 @@ class _Bench:
         tasks, regions = len(data.balanced.tasks), len(data.regions.tasks)
         found = {
             "balanced": score_balanced(on_tasks, data.balanced, told=counted("tasks", tasks)),
-            "regions": score_regions(on_regions, data.regions, told=counted("regions", regions)),
+            "regions": score_regions(
+                on_regions, data.regions, sweep=protocol == "fair", told=counted("regions", regions)
+            ),
         }
         if published is not None and protocol == "fair":
             told = counted("published", len(published.tasks))

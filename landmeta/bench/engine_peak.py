@@ -13,11 +13,13 @@ import torch
 
 from landmeta.bench.engine_speed import OuterStep, Setting
 from landmeta.bench.mapping_peak import peak_memory
+from landmeta.memory import keep_freed_memory
 
 
 def main(request: str) -> None:
     """Warm up on a small step, whose peak is no more than what imports took, then measure the real one."""
     asked = json.loads(request)
+    keep_freed_memory()
     torch.set_num_threads(asked["threads"])
     setting = Setting(**asked["setting"])
     OuterStep(replace(setting, tasks=1, images=2, side=16))(asked["engine"])

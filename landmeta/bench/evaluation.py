@@ -95,25 +95,27 @@ def score_balanced(contender: Contender, trial: Trial, *, told: Told = _silent) 
     return _columns(found)
 
 
-def score_regions(contender: Contender, trial: Trial, *, told: Told = _silent) -> dict[str, Any]:
-    """The same of whole regions, and a sweep over the share of the dominant class.
+def score_regions(
+    contender: Contender, trial: Trial, *, sweep: bool = True, told: Told = _silent
+) -> dict[str, Any]:
+    """The same of whole regions, and if wanted a sweep over the share of the dominant class.
 
     Returns:
         `compositions` as of `score_balanced`; `sweep` with one column a share, in shuffled batches: the
         query is thinned by a Dirichlet draw so that one class dominates. `regions` names the tasks.
     """
     found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender)}
-    sweep: dict[float, list[TaskResult]] = {}
+    swept: dict[float, list[TaskResult]] = {}
     for number, read in enumerate(_read(trial)):
         answer = contender.learn(read.support, read.support_positions)
         for name, results in found.items():
             results.append(_composed(answer, read, name, trial.batch, number))
-        for share, logits, truth in _swept(contender, answer, read, trial.batch, number):
-            sweep.setdefault(share, []).append(task_result(logits, truth))
+        for share, logits, truth in _swept(contender, answer, read, trial.batch, number) if sweep else ():
+            swept.setdefault(share, []).append(task_result(logits, truth))
         told()
     return {
         "compositions": _columns(found),
-        "sweep": {f"{share:g}": column(results) for share, results in sorted(sweep.items())},
+        "sweep": {f"{share:g}": column(results) for share, results in sorted(swept.items())},
         "regions": [" ".join((t.region, t.season)).strip() for t in trial.tasks],
     }
 

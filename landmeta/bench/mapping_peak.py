@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from landmeta.checkpoints import load_ensemble
+from landmeta.memory import keep_freed_memory
 from landmeta.prediction import map_blocks
 from landmeta.raster import open_imagery
 
@@ -28,6 +29,7 @@ def peak_memory() -> float | None:
 
 def main(folder: str, raster: str, bands: str, scale: str, threads: str) -> None:
     """Map and print."""
+    keep_freed_memory()
     torch.set_num_threads(int(threads))
     imagery = open_imagery([Path(raster)], bands=bands, scale=float(scale))
     for _ in map_blocks(load_ensemble(Path(folder)), imagery):

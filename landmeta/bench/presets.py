@@ -102,7 +102,7 @@ PRESETS: Mapping[str, Preset] = {
         widths=(8, 16, 32, 64),
         side=64,
         warm_up=300,
-        steps=200,
+        steps=150,
         rate=1e-4,
         inner_rates=(0.03, 0.1, 0.3, 1.0),
         pos_weight=3.0,
@@ -111,7 +111,7 @@ PRESETS: Mapping[str, Preset] = {
         compat_steps=10,
         test_tasks=200,
         region_draws=2,
-        region_queries=200,
+        region_queries=120,
         seeds=3,
     ),
     "paper": Preset(

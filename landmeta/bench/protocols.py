@@ -158,13 +158,30 @@ def ask(
 ) -> Float[np.ndarray, "query class"]:
     """Logits of every class model for every query, asked in these batches.
 
-    Where batches do not matter they are replaced by larger ones: the logits are the same.
+    Where batches do not matter they are replaced by larger ones: the logits are the same. Else those of one
+    size are asked side by side, each by its own moments.
     """
     if not depends_on_batch(learner.network, mode):
         batches = np.array_split(np.arange(len(images)), -(-len(images) // _CHUNK))
     logits = np.empty((len(images), len(models)), np.float32)
-    for picks in batches:
+    for picks in _side_by_side(batches):
         asked = images[torch.from_numpy(picks)]
         for k, model in enumerate(models):
-            logits[picks, k] = learner.logits(model.params, model.state, asked, mode)[0].cpu().numpy()
+
+            def one(batch: Tensor, model: ClassModel = model) -> Tensor:
+                return learner.logits(model.params, model.state, batch, mode)[0]
+
+            found = torch.vmap(one)(asked) if len(picks) > 1 else one(asked[0])[None]
+            logits[picks, k] = found.cpu().numpy()
     return logits
+
+
+def _side_by_side(batches: Sequence[Int[np.ndarray, "_"]]) -> Iterator[Int[np.ndarray, "batch image"]]:
+    """Batches of one size together, as many as make a pass of at most `_CHUNK` images."""
+    by_size: dict[int, list[Int[np.ndarray, "_"]]] = {}
+    for batch in batches:
+        by_size.setdefault(len(batch), []).append(batch)
+    for size, alike in by_size.items():
+        at_once = max(1, _CHUNK // size)
+        for start in range(0, len(alike), at_once):
+            yield np.stack(alike[start : start + at_once])

@@ -1,8 +1,8 @@
 """Engines: ways to compute the same outer gradient, by speed and memory (METHODS 9).
 
-`loop` takes one task after the other and keeps the graph of one; `vmap` takes several at once; `checkpoint`
-computes each step's activations anew for the backward pass; `hvp` keeps no graph of the steps and multiplies
-by their Hessians, forward over reverse.
+`loop` takes one task after the other and keeps the graph of one; `vmap` takes several at once, `threads` one
+on each thread of a CPU; `checkpoint` computes each step's activations anew for the backward pass; `hvp` keeps
+no graph of the steps and multiplies by their Hessians, forward over reverse.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ from torch import Tensor
 from landmeta.engines.at_once import together
 from landmeta.engines.one_by_one import checkpointed, hessian_products, loop
 from landmeta.engines.run import Engine, Run, laid
+from landmeta.engines.side_by_side import side_by_side
 from landmeta.errors import NetworkError
 from landmeta.inner import Inner
 from landmeta.learner import Learner, Params, TaskTensors
 from landmeta.norms import State
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
-    {"loop": loop, "vmap": together, "checkpoint": checkpointed, "hvp": hessian_products}
+    {
+        "loop": loop,
+        "vmap": together,
+        "threads": side_by_side,
+        "checkpoint": checkpointed,
+        "hvp": hessian_products,
+    }
 )
 """Engines by the name that settings use."""
 

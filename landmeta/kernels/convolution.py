@@ -34,25 +34,30 @@ class Geometry:
         """The convolution of images with one weight."""
         return torch.conv2d(images, _lay(weight), None, self.stride, self.padding, self.dilation)
 
-    def gradient(self, grad: Tensor, images: Tensor, weight: Tensor, *, of_images: bool) -> Tensor:
-        """The gradient of the images, or else of the weight."""
+    def gradients(
+        self, grad: Tensor, images: Tensor, weight: Tensor, *, of_images: bool, of_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients of the images and of one weight, each where it is wanted."""
         moves = (self.stride, self.padding, self.dilation)
-        wanted = [of_images, not of_images, False]
-        both = torch.ops.aten.convolution_backward(
+        wanted = [of_images, of_weight, False]
+        to_images, to_weight, _ = torch.ops.aten.convolution_backward(
             grad, images, weight, None, *moves, False, (0, 0), 1, wanted
         )
-        gradient: Tensor = both[0 if of_images else 1]
-        return gradient
+        return to_images, to_weight
 
     def images_gradient(self, grad: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the images by one weight."""
         images = _sizes(grad, grad.shape[0], weight.shape[1], *self.images)
-        return self.gradient(grad, images, _lay(weight), of_images=True)
+        gradient = self.gradients(grad, images, _lay(weight), of_images=True, of_weight=False)[0]
+        assert gradient is not None
+        return gradient
 
     def weight_gradient(self, images: Tensor, grad: Tensor) -> Tensor:
         """The gradient of one weight."""
         weight = _sizes(grad, grad.shape[1], images.shape[1], *self.kernel)
-        return self.gradient(grad, images, weight, of_images=False)
+        gradient = self.gradients(grad, images, weight, of_images=False, of_weight=True)[1]
+        assert gradient is not None
+        return gradient
 
 
 def _lay(values: Tensor) -> Tensor:
@@ -121,6 +126,9 @@ class _Output(_Bilinear):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
+        if weight.dim() == 4 and not torch.is_grad_enabled():  # nobody differentiates further
+            wanted = {"of_images": ctx.needs_input_grad[0], "of_weight": ctx.needs_input_grad[1]}
+            return *ctx.geometry.gradients(_lay(grad), _lay(images), _lay(weight), **wanted), None
         to_images = call(_InputGradient, grad, weight, ctx.geometry) if ctx.needs_input_grad[0] else None
         to_weight = call(_WeightGradient, images, grad, ctx.geometry) if ctx.needs_input_grad[1] else None
         return to_images, to_weight, None

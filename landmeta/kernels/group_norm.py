@@ -110,8 +110,10 @@ class _Normalize(_OverTasks):
     def jvp(
         ctx: Any, x: Tensor | None, gain: Tensor | None, offset: Tensor | None, *_: None
     ) -> tuple[Tensor, None, None]:
-        along = torch.zeros_like(ctx.saved_tensors[0]) if x is None else x
-        total = call(_Project, *ctx.saved_tensors, along, gain, offset, ctx.groups)
+        saved = ctx.saved_tensors
+        along = torch.zeros_like(saved[0]) if x is None else x
+        sums = call(_Sums, saved[0], along)
+        total = call(_Project, *saved, along, *sums, gain, offset, ctx.groups)
         return total, None, None
 
     @staticmethod
@@ -150,9 +152,10 @@ class _Gradient(_OverTasks):
     ) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         along = torch.zeros_like(saved[0]) if h is None else h
-        to_x, to_gain = call(_Bend, *saved, along, gain, ctx.groups)
+        sums = call(_Sums, saved[0], along)
+        to_x, to_gain = call(_Bend, *saved, along, *sums, gain, ctx.groups)
         wanted = ctx.needs_input_grad[4]
-        to_g = call(_Project, *saved[:4], along, gain, offset, ctx.groups) if wanted else None
+        to_g = call(_Project, *saved[:4], along, *sums, gain, offset, ctx.groups) if wanted else None
         return to_x, to_gain, None, None, to_g, None
 
     @staticmethod
@@ -161,7 +164,7 @@ class _Gradient(_OverTasks):
     ) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         along = torch.zeros_like(saved[0]) if x is None else x
-        total, to_gain = call(_Bend, *saved, along, gain, ctx.groups)
+        total, to_gain = call(_Bend, *saved, along, *call(_Sums, saved[0], along), gain, ctx.groups)
         if g is None:
             return total, to_gain, torch.zeros_like(to_gain), None, None
         straight = call(_Gradient, *saved[:4], g, ctx.groups)
@@ -173,8 +176,27 @@ class _Gradient(_OverTasks):
         return _Gradient.over_tasks(axes, inputs)
 
 
+class _Sums(_OverTasks):
+    """Images and maps h -> sums of h alone and times the images. Not derived."""
+
+    outputs = 2
+
+    @staticmethod
+    def forward(x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return _sum(h), _sum(h * x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        del ctx, inputs, output
+
+    @staticmethod
+    def vmap(info: Any, axes: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, ...]]:
+        del info
+        return _Sums.over_tasks(axes, inputs)
+
+
 class _Project(_OverTasks):
-    """Images and maps h -> gain r P(h), and tangents of gain times xhat and of the offset. Not derived."""
+    """Images, maps h with their sums -> gain r P(h), and tangents of gain times xhat and of the offset."""
 
     outputs = 1
 
@@ -185,18 +207,20 @@ class _Project(_OverTasks):
         m: Tensor,
         r: Tensor,
         h: Tensor,
+        sums: Tensor,
+        with_x: Tensor,
         gain_along: Tensor | None,
         offset_along: Tensor | None,
         groups: int,
     ) -> Tensor:
-        layer, sums, products = _Layer(x, gain, m, r), _sum(h), h * x
-        a = layer.mean(layer.with_xhat(_sum(products), sums), groups)
+        layer = _Layer(x, gain, m, r)
+        a = layer.mean(layer.with_xhat(with_x, sums), groups)
         scale = gain * r
         by_x = -scale * r * a if gain_along is None else r * (gain_along - scale * a)
         constant = -scale * layer.mean(sums, groups) - m * by_x
         if offset_along is not None:
             constant = constant + offset_along
-        return torch.addcmul(constant, h, scale, out=products).addcmul_(x, by_x)
+        return torch.addcmul(constant, h, scale).addcmul_(x, by_x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -223,13 +247,15 @@ class _Bend(_OverTasks):
         alone: Tensor,
         with_xhat: Tensor,
         h: Tensor,
+        sums: Tensor,
+        with_x: Tensor,
         gain_along: Tensor | None,
         groups: int,
     ) -> tuple[Tensor, Tensor]:
-        layer, sums, products = _Layer(x, gain, m, r), _sum(h), h * x
+        layer, products = _Layer(x, gain, m, r), h * g
         h_mean = layer.mean(sums, groups)
-        a = layer.mean(layer.with_xhat(_sum(products), sums), groups)
-        hg = _sum(torch.mul(h, g, out=products))
+        a = layer.mean(layer.with_xhat(with_x, sums), groups)
+        hg = _sum(products)
         g_mean, b = layer.mean(gain * alone, groups), layer.mean(gain * with_xhat, groups)
         squared = r * r
         q = layer.mean(gain * hg, groups) - h_mean * g_mean - 3 * a * b

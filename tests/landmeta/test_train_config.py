@@ -47,7 +47,7 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
         "data.store is missing",
         "data.stroe is no key; nearest is data.store",
         "inner.stpes is no key; nearest is inner.steps",
-        'inner.engine is "vmapp", expected one of loop, vmap, checkpoint, hvp; nearest is vmap',
+        'inner.engine is "vmapp", expected one of loop, vmap, threads, checkpoint, hvp; nearest is vmap',
         'inner.rate is "fast", expected a valid number',
         "seed is 1.5, expected a valid integer",
     ):

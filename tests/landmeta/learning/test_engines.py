@@ -127,12 +127,53 @@ def test_running_moments_that_tasks_share_go_from_task_to_task(engine, make_netw
     torch.testing.assert_close(gradients(learner, inner, tasks, engine).state, expected)
 
 
-def test_vmap_refuses_tasks_that_hang_on_each_other(make_network, make_tasks):
+@pytest.mark.parametrize("engine", ["vmap", "threads"])
+def test_tasks_that_hang_on_each_other_are_not_taken_at_once(engine, make_network, make_tasks):
     network = make_network("cbn", state="global")
     inner = inner_settings("maml", network, rate=0.1)
     with pytest.raises(NetworkError, match="starts from the state") as error:
-        gradients(Learner(network), inner, make_tasks(2), "vmap")
+        gradients(Learner(network), inner, make_tasks(2), engine)
     assert "engine" in error.value.hint
+
+
+@pytest.mark.parametrize("norm", ["in", "tasknorm_i"])
+def test_threads_give_the_same_bits_however_many_they_are(norm, make_network, make_tasks):
+    network, tasks = make_network(norm), make_tasks(5)
+    inner = inner_settings("maml", network, rate=0.1, steps=2)
+    before, found = torch.get_num_threads(), {}
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found[count] = gradients(Learner(network), inner, tasks, "threads")
+        assert torch.get_num_threads() == count
+    torch.set_num_threads(before)
+    for count in (2, 3):
+        torch.testing.assert_close(found[count].theta, found[1].theta, rtol=0, atol=0)
+        torch.testing.assert_close(found[count].losses, found[1].losses, rtol=0, atol=0)
+
+
+def single(task: TaskTensors) -> TaskTensors:
+    """The task in float32."""
+    return TaskTensors(*(Batch(b.images.float(), b.targets) for b in (task.support, task.query)))
+
+
+def test_threads_compute_in_the_precision_of_the_caller(make_network, make_tasks):
+    network, tasks = make_network().float(), [single(task) for task in make_tasks(2)]
+    inner = inner_settings("maml", network, rate=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = gradients(Learner(network), inner, tasks, "threads")
+        expected = gradients(Learner(network), inner, tasks, "loop")
+    assert not torch.equal(low.losses, gradients(Learner(network), inner, tasks, "threads").losses)
+    torch.testing.assert_close(low.losses, expected.losses, rtol=1e-2, atol=1e-2)
+
+
+def test_a_failure_on_a_thread_reaches_the_caller(make_network, make_tasks):
+    network, before = make_network(), torch.get_num_threads()
+    inner = inner_settings("maml", network, rate=0.1)
+    tasks = make_tasks(2)
+    broken = TaskTensors(Batch(tasks[1].support.images[:, :1], tasks[1].support.targets), tasks[1].query)
+    with pytest.raises(RuntimeError, match="channels"):
+        gradients(Learner(network), inner, [tasks[0], broken], "threads")
+    assert torch.get_num_threads() == before
 
 
 def test_vmap_refuses_tasks_of_several_sizes(make_network, make_tasks):
