@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landmeta_cli.scale_bench import scale_run
 from landmeta_cli.store_bench import store_run
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ _SIDE, _TILE, _CLASSES, _PER_CLASS = 1000, 128, 5, 5
 _TASK_SIDE = 384  # of the scenes on which accuracy is compared, labelled in the west, scored in the east
 _TASK_SEED = 100
 
-
-PARTS = ("map", "engines", "store")
+PARTS = ("map", "scale", "engines", "store")
 """What `landmeta bench speed` measures."""
 
 
@@ -57,6 +56,8 @@ def speed_run(
     found: dict[str, Any] = {}
     if not parts or "map" in parts:
         found |= _map_part(repeats, threads, data, tasks, progress)
+    if not parts or "scale" in parts:
+        found["scale"] = scale_run(repeats=repeats, threads=threads, progress=progress)
     if not parts or "engines" in parts:
         found |= _engine_part(repeats, threads, progress)
     if not parts or "store" in parts:
@@ -68,7 +69,7 @@ def _map_part(
     repeats: int, threads: int, data: Path | None, tasks: int, progress: Progress
 ) -> dict[str, Any]:
     """Adapting and mapping, the memory of mapping, and the accuracy at which they are fast."""
-    from landmeta.bench.speed import mapping_memory, run_speed
+    from landmeta.bench.speed import run_speed
     from landmeta.raster import imagery_of_array
     from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
 
@@ -76,11 +77,7 @@ def _map_part(
     labels = tile_labels(scene, _TILE)
     imagery = imagery_of_array(scene.image.astype(np.float32) * np.float32(SCALE), BANDS, scene.grid)
     found = run_speed(imagery, labels, repeats=repeats, threads=threads, progress=progress)
-    progress("memory", 0, 0)
-    with tempfile.TemporaryDirectory() as folder:
-        raster = _written(scene, Path(folder) / "scene.tif")
-        peak = mapping_memory(imagery, labels, raster, BANDS, SCALE, threads)
-    return {**found, "mapping_peak_mb": peak, **_accuracy(data, tasks, progress)}
+    return {**found, **_accuracy(data, tasks, progress)}
 
 
 def _engine_part(repeats: int, threads: int, progress: Progress) -> dict[str, Any]:
@@ -164,18 +161,6 @@ def tile_labels(scene: Scene, tile: int, *, width: int | None = None) -> Labels:
     legend = Legend(tuple(sorted(known, key=lambda c: c.code)))
     rows, cols, codes, groups = np.concatenate(pixels, axis=1)
     return Labels(legend, rows, cols, codes, groups, _no_footprints())
-
-
-def _written(scene: Scene, path: Path) -> Path:
-    """The scene as a GeoTIFF: what is mapped in the measurement of memory is read from a file."""
-    import rasterio
-
-    bands, height, width = scene.image.shape
-    profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": "uint16"}
-    place = {"crs": str(scene.grid.crs), "transform": scene.grid.transform, "nodata": 0, "tiled": True}
-    with rasterio.open(path, "w", **profile, **place) as file:
-        file.write(scene.image)
-    return path
 
 
 def _no_footprints() -> Any:

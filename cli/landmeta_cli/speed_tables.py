@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landmeta_cli.console import table
+from landmeta_cli.scale_bench import scale_table
 from landmeta_cli.store_bench import store_table
 
 
 def speed_table(found: Mapping[str, Any]) -> str:
     """A table for each part that was measured."""
-    parts = {"rows": _map_part, "engines": _engine_part, "store": _store_part}
+    parts = {"rows": _map_part, "scale": _scale_part, "engines": _engine_part, "store": _store_part}
     return "\n\n".join(show(found) for key, show in parts.items() if key in found)
+
+
+def _scale_part(found: Mapping[str, Any]) -> str:
+    return scale_table(found["scale"])
 
 
 def _store_part(found: Mapping[str, Any]) -> str:
@@ -34,14 +39,12 @@ def _map_part(found: Mapping[str, Any]) -> str:
         for r in found["rows"]
     ]
     head = ("job", "reference s", "landmeta s", "ratio", "goal", "GFLOP/s", "of matrix product")
-    hardware, peak = found["hardware"], found["mapping_peak_mb"]
-    memory = "not measured on this system" if peak is None else f"{peak:.0f} MB"
+    hardware = found["hardware"]
     return "\n".join(
         [
             table(head, cells, indent=0),
             f"\nReference: {found['reference']}.",
             f"{hardware['threads']} threads, {hardware['gflops']} GFLOP/s in a matrix product.",
-            f"Peak memory of a process that maps the scene: {memory}.",
             _accuracy(found["accuracy"]),
             f"Accuracy: {found['accuracy_sample']}.",
         ]

@@ -1,11 +1,14 @@
-"""Map a raster with a saved model and print the peak resident memory in MB: run by `bench.speed`.
+"""Map a raster with a saved model and print seconds and peak memory: run by `bench.speed` and `bench.scale`.
 
-`python -m landmeta.bench.mapping_peak MODEL_FOLDER RASTER BANDS SCALE THREADS`
+`python -m landmeta.bench.mapping_peak MODEL_FOLDER RASTER BANDS SCALE THREADS` prints JSON: `seconds` of the
+mapping alone, and `peak_mb`, the peak resident memory of the process with all imports.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -32,9 +35,12 @@ def main(folder: str, raster: str, bands: str, scale: str, threads: str) -> None
     keep_freed_memory()
     torch.set_num_threads(int(threads))
     imagery = open_imagery([Path(raster)], bands=bands, scale=float(scale))
-    for _ in map_blocks(load_ensemble(Path(folder)), imagery):
+    ensemble = load_ensemble(Path(folder))
+    begun = time.perf_counter()
+    for _ in map_blocks(ensemble, imagery):
         pass  # a block at a time, as the writer of the map takes them
-    sys.stdout.write("null" if (peak := peak_memory()) is None else str(peak))
+    seconds = time.perf_counter() - begun
+    sys.stdout.write(json.dumps({"seconds": round(seconds, 2), "peak_mb": peak_memory()}))
 
 
 if __name__ == "__main__":

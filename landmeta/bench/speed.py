@@ -6,15 +6,10 @@ whole. All are interleaved and repeated; ratios are of medians. `speed_accuracy`
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +24,6 @@ from landmeta.bench.reference import (
     time_mapping,
 )
 from landmeta.bench.work import gflop_of, matrix_speed, seconds_of
-from landmeta.checkpoints import save_ensemble
 from landmeta.labels import Labels
 from landmeta.prediction import map_blocks
 from landmeta.published import MINIBATCH, STEPS, TILE
@@ -127,32 +121,3 @@ def _row(what: str, seconds: dict[str, list[float]], gflop: float, speed: float)
         "gflops": round(gflop / ours, 1),
         "share_of_matrix_product": round(gflop / ours / speed, 2),
     }
-
-
-# --- memory ----------------------------------------------------------------------------------------
-
-
-def mapping_memory(
-    imagery: Imagery, labels: Labels, raster: Path, bands: Sequence[str], scale: float, threads: int
-) -> float | None:
-    """Peak resident memory, MB, of a process of its own that maps `raster` and does nothing else.
-
-    Args:
-        imagery: What to adapt to, at `quick`.
-        labels: Its labels.
-        raster: File to map.
-        bands: Its bands.
-        scale: Reflectance of one digital number.
-        threads: CPU threads.
-
-    Returns:
-        The peak, imports included; None where the system does not tell it (it is read from /proc).
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        save_ensemble(adapt_region(imagery, labels).ensemble, Path(folder))
-        command = [sys.executable, "-m", "landmeta.bench.mapping_peak", folder, str(raster)]
-        done = subprocess.run(
-            [*command, ",".join(bands), str(scale), str(threads)], capture_output=True, text=True, check=True
-        )
-    peak: float | None = json.loads(done.stdout)
-    return peak

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from landmeta_catalog.simulate import simulate_scene
+from landmeta_cli import scale_bench
 from landmeta_cli.speed import simulated_tasks, tile_labels
 from landmeta_cli.speed_tables import speed_table
 
@@ -28,7 +29,6 @@ FOUND = {
     ],
     "reference": "timed on a sample",
     "hardware": {"threads": 2, "gflops": 200.0},
-    "mapping_peak_mb": 812.4,
     "accuracy": [
         {
             "source": "simulated",
@@ -44,18 +44,15 @@ FOUND = {
 }
 
 
-def test_the_table_shows_ratio_work_accuracy_and_memory() -> None:
+def test_the_table_shows_ratio_work_and_accuracy() -> None:
     lines = speed_table(FOUND).splitlines()
     assert lines[1].split() == ["adapt", "quick", "150.0", "1.50", "100", "50", "90", "45%"]
-    assert any("812 MB" in line for line in lines)
     assert "simulated quick 6 0.700 0.300 +0.400 +0.310..+0.480" in [" ".join(line.split()) for line in lines]
     assert "left out: no --data" in lines[-1]
 
 
-def test_the_table_does_without_accuracy_and_without_a_peak() -> None:
-    text = speed_table({**FOUND, "accuracy": [], "mapping_peak_mb": None})
-    assert "not measured on this system" in text
-    assert "simulated" not in text
+def test_the_table_does_without_accuracy() -> None:
+    assert "simulated" not in speed_table({**FOUND, "accuracy": []})
 
 
 def test_the_table_shows_the_engines_beside_the_plain_loop() -> None:
@@ -100,4 +97,21 @@ def test_the_whole_benchmark_prints_what_it_promises(landmeta: Callable[..., Sai
     assert {row["what"] for row in found["rows"]} == {"adapt quick", "adapt standard", "map"}
     assert {row["effort"] for row in found["accuracy"]} == {"quick", "standard"}
     assert "left out" in found["accuracy_sample"]
-    assert 100 < found["mapping_peak_mb"] < 1500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_sizes_stages_and_workers_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"_SIDE": 640, "_SIDES": (640, 1280), "_TILE_SIDE": 3000, "_WORKERS_SIDE": 640}
+    for name, value in small.items():
+        monkeypatch.setattr(scale_bench, name, value)
+    found = scale_bench.scale_run(repeats=1, threads=2, progress=lambda *_: None)
+    assert [row["side"] for row in found["rows"]] == [640, 1280, 3000]
+    assert [row["data_share"] for row in found["rows"]] == [1, 1, pytest.approx(0.0455, abs=1e-4)]
+    assert all(0 < row["peak_mb"] < 1500 for row in found["rows"])
+    assert 0.5 < found["linear"]["ratio"] < 2
+    assert set(found["workers"]["seconds"]) == {"1", "2"}
+    assert found["stages"]["total"] > 0
+    text = speed_table({"scale": found})
+    assert "ratio" in text
+    assert "3,000" in text
