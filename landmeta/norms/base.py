@@ -132,8 +132,10 @@ def batch_moments(
     count = 1
     for dim in dims:
         count *= images.shape[dim]
-    variance, mean = torch.var_mean(images, dim=dims, correction=int(unbiased and count > 1))
-    return mean, variance
+    # Not torch.var_mean, which takes fifty times as long as a sum on maps whose channels lie side by side.
+    mean = images.mean(dim=dims, keepdim=True)
+    squares = (images - mean).square().sum(dim=dims)
+    return mean.squeeze(dims), squares / (count - int(unbiased and count > 1))
 
 
 def gain_and_shift(layer: Norm, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
