@@ -56,7 +56,8 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "landmeta-task", initializer=partial(torch.set_num_threads, 1))
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not follow into the child
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not follow into the child
 
 
 def _twin(network: nn.Module) -> nn.Module:
