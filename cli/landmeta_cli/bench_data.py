@@ -75,6 +75,7 @@ class BenchData:
             shots=size.region_shots,
             draws=size.region_draws,
             limit=size.region_queries,
+            least=size.least_regions,
             gap=gap,
         )
         return cls(

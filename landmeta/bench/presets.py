@@ -48,7 +48,9 @@ class Preset:
         compat_steps: Inner steps in regions under `meteor_compat`.
         test_tasks: Balanced tasks.
         region_shots: Support tiles a class in whole regions.
-        region_draws: Supports drawn in each region-season.
+        region_draws: Supports drawn in each region-season; more where there would be fewer than `least_regions`
+            whole regions in all.
+        least_regions: See `region_draws`.
         region_queries: Most queries of a region; more are thinned at random, in the classes' own shares.
         seeds: Trainings of each method.
         threads: CPU threads; torch's choice if 0. A tiny network is no faster with more than one.
@@ -72,6 +74,7 @@ class Preset:
     test_tasks: int
     region_shots: int = 5
     region_draws: int = 1
+    least_regions: int = 0
     region_queries: int
     seeds: int
     threads: int = 0
@@ -111,6 +114,7 @@ PRESETS: Mapping[str, Preset] = {
         compat_steps=10,
         test_tasks=200,
         region_draws=2,
+        least_regions=8,
         region_queries=120,
         seeds=3,
     ),

@@ -34,15 +34,21 @@ def balanced_tasks(table: TileTable, count: int, *, gap: int = GAP) -> list[Task
     return [sampler.task(number) for number in range(count)]
 
 
-def region_tasks(table: TileTable, *, shots: int, draws: int, limit: int, gap: int = GAP) -> list[Task]:
+def region_tasks(
+    table: TileTable, *, shots: int, draws: int, limit: int, least: int = 0, gap: int = GAP
+) -> list[Task]:
     """Tasks of every region-season as a whole; those with too few classes or tiles are left out.
+
+    Of each there are `draws`, or as many more as make `least` tasks of all region-seasons.
 
     Raises:
         DataError: None is left.
     """
     tasks: list[Task] = []
     faults: list[DataError] = []
-    for number, (region, season) in enumerate(table.region_seasons()):
+    places = table.region_seasons()
+    draws = max(draws, -(-least // max(1, len(places))))
+    for number, (region, season) in enumerate(places):
         for draw in range(draws):
             rng = np.random.default_rng((_SEED, number, draw))
             try:

@@ -38,6 +38,8 @@ def test_whole_regions_keep_the_archives_shares_and_every_class() -> None:
     assert set(thinned.query_codes) == {0, 1, 2, 3}
     assert 0.45 < (thinned.query_codes == 0).mean() < 0.8
     assert not set(thinned.query) & set(thinned.support)
+    several = region_tasks(table(), shots=2, draws=1, least=3, limit=40)
+    assert len({tuple(task.support) for task in several}) == 3
 
 
 def test_test_tasks_are_the_same_for_every_cell_and_balanced() -> None:
