@@ -48,8 +48,8 @@ class Preset:
         compat_steps: Inner steps in regions under `meteor_compat`.
         test_tasks: Balanced tasks.
         region_shots: Support tiles a class in whole regions.
-        region_draws: Supports drawn in each region-season; more where there would be fewer than `least_regions`
-            whole regions in all.
+        region_draws: Supports drawn in each region-season; more where that would make fewer than
+            `least_regions` whole regions in all.
         least_regions: See `region_draws`.
         region_queries: Most queries of a region; more are thinned at random, in the classes' own shares.
         seeds: Trainings of each method.
