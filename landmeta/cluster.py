@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,9 @@ _AHEAD = 2
 """Blocks in flight for each thread of the cluster: bounds the memory here and there."""
 
 
-def connect(scheduler: str | None, workers: int) -> Client:
-    """A client of the scheduler at an address such as tcp://host:8786, or of a new local cluster.
+@contextmanager
+def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
+    """A client of the scheduler at an address such as tcp://host:8786, or of a local cluster while it lasts.
 
     Args:
         scheduler: Address; None starts `workers` processes on this machine.
@@ -39,10 +41,25 @@ def connect(scheduler: str | None, workers: int) -> Client:
     from distributed import Client, LocalCluster
 
     if scheduler is None:
-        cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, processes=True
+        free = {"dashboard_address": ":0"}  # else the port of any other Dask on this machine, with a warning
+        local = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            processes=True,
+            scheduler_kwargs=free,
         )
-        return Client(cluster)
+        with local as cluster, Client(cluster) as client:
+            yield client
+        return
+    with _client_of(scheduler) as client:
+        yield client
+
+
+def _client_of(scheduler: str) -> Client:
+    """A client of a scheduler that answers and has workers."""
+    from distributed import Client
+
     try:
         client = Client(scheduler, timeout=CONNECT_S)
     except (OSError, ValueError, TimeoutError) as error:

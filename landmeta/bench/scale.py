@@ -74,7 +74,6 @@ def worker_row(
                 map_on_cluster(model, imagery, client, BlockFolder(Path(folder), {}))
                 if repeat:  # the first warms up caches of files
                     seconds[count].append(time.perf_counter() - begun)
-                client.shutdown()
     middle = {count: statistics.median(times) for count, times in seconds.items()}
     ratio = middle[workers[0]] / middle[workers[-1]]
     return {
