@@ -12,6 +12,7 @@ from landmeta_cli.console import emit, emit_json, progress_bars, say_all, table
 from landmeta_cli.options import (
     IMAGERY,
     OUTPUT,
+    RASTERS,
     Bands,
     Debug,
     Json,
@@ -38,12 +39,7 @@ _Region = Annotated[
         **IMAGERY,
     ),
 ]
-_Imagery = Annotated[
-    list[Path] | None,
-    typer.Option(
-        help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **IMAGERY
-    ),
-]
+_Imagery = Annotated[list[Path] | None, RASTERS]
 _LabelPath = Annotated[
     Path | None,
     typer.Option(

@@ -124,11 +124,10 @@ class _Bench:
         size = self.size
         learner, training = train_cell(cell, size, self.data, self.out, self.progress)
         rate = training["inner_rate"]
-        gentle = rate * size.inner_steps / size.test_steps
         recipes = {
             "fair": (
-                fair(steps=size.test_steps, rate=gentle, batch=QUERIES),
-                fair(steps=size.test_steps, rate=gentle, batch=16),
+                fair(steps=size.test_steps, rate=rate, batch=QUERIES),
+                fair(steps=size.test_steps, rate=rate, batch=16),
             ),
             "meteor_compat": (
                 compat_tasks(steps=size.inner_steps, rate=rate, batch=QUERIES),

@@ -10,6 +10,11 @@ IMAGERY: dict[str, Any] = {"rich_help_panel": "Imagery"}
 OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
 """Panels of the help text."""
 
+RASTERS = typer.Option(
+    help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **IMAGERY
+)
+"""Of `--imagery`, which one command must be given and another need not."""
+
 Bands = Annotated[
     str | None,
     typer.Option(help="Band names in file order, as in B2,B3,B4,B8. Default: from the file.", **IMAGERY),

@@ -14,6 +14,7 @@ from landmeta_cli.console import emit, emit_json, progress_bars, say_all
 from landmeta_cli.options import (
     IMAGERY,
     OUTPUT,
+    RASTERS,
     Bands,
     Debug,
     Json,
@@ -33,12 +34,7 @@ if TYPE_CHECKING:
 _CLUSTER: dict[str, Any] = {"rich_help_panel": "Cluster"}
 
 _Run = Annotated[Path, typer.Argument(help="Folder of a finished landmeta adapt.", metavar="<run>")]
-_Imagery = Annotated[
-    list[Path],
-    typer.Option(
-        help="Raster, folder or VRT of tiles; repeat for single-band files.", metavar="<path>", **IMAGERY
-    ),
-]
+_Imagery = Annotated[list[Path], RASTERS]
 _Region = Annotated[
     str | None,
     typer.Option(

@@ -64,6 +64,11 @@ class _OverTasks(Function):
 
     outputs: int
 
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept by those that are not derived any further."""
+        del ctx, inputs, output
+
     @classmethod
     def over_tasks(cls, axes: tuple[int | None, ...], inputs: tuple[Any, ...]) -> tuple[Any, tuple[int, ...]]:
         """The `vmap` of a leaf."""
@@ -186,10 +191,6 @@ class _Sums(_OverTasks):
         return _sum(h), _sum(h * x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        del ctx, inputs, output
-
-    @staticmethod
     def vmap(info: Any, axes: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, ...]]:
         del info
         return _Sums.over_tasks(axes, inputs)
@@ -221,10 +222,6 @@ class _Project(_OverTasks):
         if offset_along is not None:
             constant = constant + offset_along
         return torch.addcmul(constant, h, scale).addcmul_(x, by_x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        del ctx, inputs, output
 
     @staticmethod
     def vmap(info: Any, axes: tuple[int | None, ...], *inputs: Any) -> tuple[Any, int]:
@@ -268,10 +265,6 @@ class _Bend(_OverTasks):
         total = torch.addcmul(constant - m * by_x, h, -squared * b, out=products)
         to_gain = r * (hg - h_mean * alone - a * with_xhat)
         return total.addcmul_(g, by_g).addcmul_(x, by_x), layer.over_images(to_gain)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        del ctx, inputs, output
 
     @staticmethod
     def vmap(info: Any, axes: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, ...]]:
