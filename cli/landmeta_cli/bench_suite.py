@@ -134,20 +134,29 @@ class _Bench:
                 compat_regions(steps=size.compat_steps, rate=rate),
             ),
         }
-        return {
-            "training": training,
-            "protocols": {
-                name: self._scores(
-                    cell, name, NetworkContender(learner, pair[0]), NetworkContender(learner, pair[1])
-                )
-                for name, pair in recipes.items()
-            },
-        }
+        found: dict[str, Any] = {}
+        for name, (on_tasks, on_regions) in recipes.items():
+            same = recipes["fair"][0].in_effect(learner.network) == on_tasks.in_effect(learner.network)
+            found[name] = self._scores(
+                cell,
+                name,
+                NetworkContender(learner, on_tasks),
+                NetworkContender(learner, on_regions),
+                balanced=found["fair"]["balanced"] if found and same else None,
+            )
+        return {"training": training, "protocols": found}
 
     def _scores(
-        self, cell: Cell, protocol: str, on_tasks: Contender, on_regions: Contender
+        self,
+        cell: Cell,
+        protocol: str,
+        on_tasks: Contender,
+        on_regions: Contender,
+        *,
+        balanced: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        from landmeta.bench.evaluation import score_balanced, score_regions
+        """Scores on balanced tasks, unless they are known, on whole regions and on published tasks."""
+        from landmeta.bench.evaluation import SHUFFLED, score_balanced, score_regions
 
         def counted(what: str, count: int) -> Callable[[], None]:
             done = [0]
@@ -161,14 +170,14 @@ class _Bench:
         data, published = self.data, self.data.published
         tasks, regions = len(data.balanced.tasks), len(data.regions.tasks)
         found = {
-            "balanced": score_balanced(on_tasks, data.balanced, told=counted("tasks", tasks)),
+            "balanced": balanced or score_balanced(on_tasks, data.balanced, told=counted("tasks", tasks)),
             "regions": score_regions(
                 on_regions, data.regions, sweep=protocol == "fair", told=counted("regions", regions)
             ),
         }
         if published is not None and protocol == "fair":
             told = counted("published", len(published.tasks))
-            found["published"] = score_balanced(on_tasks, published, told=told)
+            found["published"] = score_balanced(on_tasks, published, compositions=SHUFFLED, told=told)
         return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
+from torch import Tensor
 
 from landmeta.bench.compositions import COMPOSITIONS, Composition, query_batches, sweep_shares
 from landmeta.bench.metrics import TaskResult, task_result
@@ -22,6 +23,8 @@ Answers: TypeAlias = Callable[
 """Logits of the class models for queries, asked in these batches."""
 
 _DIGITS = 4
+SHUFFLED: tuple[Composition, ...] = ("shuffled",)
+"""The one composition that is asked where batches do not matter."""
 
 
 @runtime_checkable
@@ -56,16 +59,18 @@ class NetworkContender:
         self, images: Float32[np.ndarray, "support band y x"], positions: Int[np.ndarray, "support"]
     ) -> Answers:
         """See `Contender`."""
-        device = next(iter(self.learner.params.values())).device
-        models = fit_classes(self.learner, torch.from_numpy(images).to(device), positions, self.recipe)
+        models = fit_classes(self.learner, self._tensor(images), positions, self.recipe)
 
         def answer(
             query: Float32[np.ndarray, "query band y x"], batches: Sequence[Int[np.ndarray, "_"]]
         ) -> Float[np.ndarray, "query class"]:
-            asked = torch.from_numpy(query).to(device)
-            return ask(self.learner, models, asked, batches, self.recipe.mode)
+            return ask(self.learner, models, self._tensor(query), batches, self.recipe.mode)
 
         return answer
+
+    def _tensor(self, images: Float32[np.ndarray, "n band y x"]) -> Tensor:
+        device = next(iter(self.learner.params.values())).device
+        return torch.from_numpy(images).to(device, memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +89,21 @@ Told: TypeAlias = Callable[[], None]
 def _silent() -> None: ...
 
 
-def score_balanced(contender: Contender, trial: Trial, *, told: Told = _silent) -> dict[str, Any]:
-    """Scores of every task under each of the four compositions; see `column` for what they look like."""
-    found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender)}
+def score_balanced(
+    contender: Contender,
+    trial: Trial,
+    *,
+    compositions: Collection[Composition] = tuple(COMPOSITIONS),
+    told: Told = _silent,
+) -> dict[str, Any]:
+    """Scores of every task under each of the compositions; see `column` for what they look like."""
+    found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender, compositions)}
     for number, read in enumerate(_read(trial)):
         answer = contender.learn(read.support, read.support_positions)
         for name, results in found.items():
             results.append(_composed(answer, read, name, trial.batch, number))
         told()
-    return _columns(found)
+    return _columns(found, compositions)
 
 
 def score_regions(
@@ -104,7 +115,7 @@ def score_regions(
         `compositions` as of `score_balanced`; `sweep` with one column a share, in shuffled batches: the
         query is thinned by a Dirichlet draw so that one class dominates. `regions` names the tasks.
     """
-    found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender)}
+    found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender, COMPOSITIONS)}
     swept: dict[float, list[TaskResult]] = {}
     for number, read in enumerate(_read(trial)):
         answer = contender.learn(read.support, read.support_positions)
@@ -114,7 +125,7 @@ def score_regions(
             swept.setdefault(share, []).append(task_result(logits, truth))
         told()
     return {
-        "compositions": _columns(found),
+        "compositions": _columns(found, COMPOSITIONS),
         "sweep": {f"{share:g}": column(results) for share, results in sorted(swept.items())},
         "regions": [" ".join((t.region, t.season)).strip() for t in trial.tasks],
     }
@@ -150,14 +161,16 @@ def _plain(score: float) -> float | None:
     return None if np.isnan(score) else round(score, _DIGITS)
 
 
-def _asked(contender: Contender) -> tuple[Composition, ...]:
+def _asked(contender: Contender, wanted: Collection[Composition]) -> Collection[Composition]:
     """Compositions that must be asked one by one: where batches do not matter, one stands for all."""
-    return tuple(COMPOSITIONS) if contender.depends_on_batch else ("shuffled",)
+    return wanted if contender.depends_on_batch else SHUFFLED
 
 
-def _columns(found: Mapping[Composition, Sequence[TaskResult]]) -> dict[str, Any]:
+def _columns(
+    found: Mapping[Composition, Sequence[TaskResult]], wanted: Collection[Composition]
+) -> dict[str, Any]:
     columns: dict[str, Any] = {name: column(results) for name, results in found.items()}
-    return {name: columns.get(name, {"same_as": "shuffled"}) for name in COMPOSITIONS}
+    return {name: columns.get(name, {"same_as": "shuffled"}) for name in wanted}
 
 
 @dataclass(frozen=True, slots=True)

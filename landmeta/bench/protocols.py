@@ -10,7 +10,7 @@ and queries come sorted by class.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -81,6 +81,16 @@ class Recipe:
     mode: Mode = "query"
     context: bool = True
     last_state: bool = False
+
+    def in_effect(self, network: nn.Module) -> Recipe:
+        """The recipe without what this network does not notice; of equal ones the answers are the same."""
+        minds_mode = any(not (isinstance(x, _OWN_MOMENTS) or x.transductive) for x in norm_layers(network))
+        return replace(
+            self,
+            protocol="fair",
+            mode=self.mode if minds_mode else "query",
+            context=self.context and _takes_context(network),
+        )
 
 
 def fair(*, steps: int, rate: float, batch: int) -> Recipe:

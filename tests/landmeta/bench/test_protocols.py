@@ -122,6 +122,21 @@ def test_cbn_and_tasknorm_show_the_effect_where_the_evaluator_never_leaves_train
     assert found["class_sorted"] < 0.5
 
 
+def test_recipes_are_the_same_in_effect_for_norms_that_mind_neither_mode_nor_context() -> None:
+    one, other = fair(steps=1, rate=0.1, batch=2), compat_tasks(steps=1, rate=0.1, batch=2)
+    options = {norm: Levels(norm) for norm in ("tbn", "cbn", "tasknorm_i", "in", "gn", "ln", "none")}
+    alike = [n for n, network in options.items() if one.in_effect(network) == other.in_effect(network)]
+    assert alike == ["tbn", "in", "gn", "ln", "none"]
+    assert one.in_effect(options["in"]) != compat_regions(steps=1, rate=0.1, batch=2).in_effect(options["in"])
+
+
+@pytest.mark.parametrize("norm", ["tbn", "in"])
+def test_recipes_that_are_the_same_in_effect_give_the_same_answers(norm: str) -> None:
+    assert accuracies(norm, fair(steps=3, rate=1.0, batch=16)) == accuracies(
+        norm, compat_tasks(steps=3, rate=1.0, batch=16)
+    )
+
+
 def test_which_norms_depend_on_the_batch() -> None:
     norms = ("tbn", "cbn", "tasknorm_i", "in", "gn", "ln", "none")
     options = {norm: Levels(norm) for norm in norms}
