@@ -81,6 +81,7 @@ def adapt_region(
     effort: str = "quick",
     checkpoint: Path | None = None,
     seed: int = 0,
+    device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Adapted:
     """Adapt one-vs-all class models to the labelled pixels of a region.
@@ -91,6 +92,7 @@ def adapt_region(
         effort: `quick`, `standard`, `full` or `paper`.
         checkpoint: A start to use instead of the shipped starter.
         seed: Seed of the sampling of labelled pixels and windows.
+        device: Where to compute; the tensors of the result are there.
         progress: Called with stage, done and total.
 
     Raises:
@@ -101,13 +103,13 @@ def adapt_region(
         msg = f"effort {effort!r} is not one of {', '.join(EFFORTS)}"
         raise ValueError(msg)
     tell, rng, begun = progress or _silent, np.random.default_rng(seed), time.perf_counter()
-    start, _ = load_start(checkpoint)
+    start = load_start(checkpoint)[0].to(device)
     network = _network_for(start, imagery)
     fill, blocks = region_sample(imagery, rng, labels)
     samples = thin(labels, SUPPORT_LIMIT, rng)
-    target = _targets(labels, samples)
+    target = _targets(labels, samples, device)
     windows = label_windows(imagery, labels.rows[samples], labels.cols[samples])
-    region = Region(network, fill, blocks, windows)
+    region = Region(network, fill.to(device), blocks, windows)
     features = region.features(tell)
     timing = {"features": time.perf_counter() - begun}
     ensemble, standardized = _finish(start, region, features, target, labels, imagery)
@@ -128,9 +130,9 @@ def _network_for(start: Start, imagery: Imagery) -> ResNet12:
         raise CheckpointError(msg, "--bands with the Sentinel-2 bands only") from fault
 
 
-def _targets(labels: Labels, samples: Int[np.ndarray, " sample"]) -> Tensor:
+def _targets(labels: Labels, samples: Int[np.ndarray, " sample"], device: torch.device | str) -> Tensor:
     position = {code: i for i, code in enumerate(labels.legend.codes)}
-    return torch.tensor([position[int(c)] for c in labels.codes[samples]])
+    return torch.tensor([position[int(c)] for c in labels.codes[samples]], device=device)
 
 
 def _tuned(
@@ -138,7 +140,7 @@ def _tuned(
 ) -> Adapted:
     """Tune the last blocks on all folds; `refit` repeats it without some samples, for the hold-out."""
     begun, start = time.perf_counter(), adapted.start
-    target, classes = _targets(labels, adapted.samples), len(labels.legend)
+    target, classes = _targets(labels, adapted.samples, adapted.features.device), len(labels.legend)
     codes, groups = labels.codes[adapted.samples], labels.groups[adapted.samples]
 
     def tuned(folds: Int[np.ndarray, " sample"]) -> tuple[Region, RegionFeatures]:
@@ -168,7 +170,7 @@ def held_out_logits(
 ) -> tuple[Float[Tensor, "sample class"], Tensor]:
     """Logits of every sample from heads fitted without its fold, and which samples have them."""
     classes, fold = int(target.max()) + 1, torch.from_numpy(np.asarray(folds))
-    logits = torch.zeros(len(target), classes)
+    logits = features.new_zeros(len(target), classes)
     for k in fold[fold >= 0].unique().tolist():
         train, test = fold != k, fold == k
         logits[test] = start.fit_heads(features[train], target[train], classes)(features[test])
@@ -190,7 +192,7 @@ def _finish(
 
 def _calibrated(adapted: Adapted, labels: Labels) -> Adapted:
     """Divide the logits by the temperature under which held-out samples are most likely."""
-    target = _targets(labels, adapted.samples)
+    target = _targets(labels, adapted.samples, adapted.features.device)
     folds = group_folds(labels.codes[adapted.samples], labels.groups[adapted.samples])
     logits, held = held_out_logits(adapted.start, adapted.features, target, folds)
     if not held.any():
@@ -220,17 +222,18 @@ def cross_validate(
     At `quick` only the heads are fitted anew, on cached features. Where the network itself was adapted to
     the labels, it is adapted anew without each fold: its features would have seen what is held out.
     """
-    target, fold = _targets(labels, adapted.samples), torch.from_numpy(np.asarray(folds))
+    target = _targets(labels, adapted.samples, adapted.features.device)
+    fold = torch.from_numpy(np.asarray(folds))
     if adapted.refit is None:
         logits, _ = held_out_logits(adapted.start, adapted.features, target, folds)
     else:
-        logits = torch.zeros(len(target), len(labels.legend))
+        logits = adapted.features.new_zeros(len(target), len(labels.legend))
         left_out = fold[fold >= 0].unique().tolist()
         for done, k in enumerate(left_out):
             if progress is not None:
                 progress("hold out", done, len(left_out))
             logits[fold == k] = adapted.refit((fold == k).numpy())
-    codes = np.array(labels.legend.codes)[logits.argmax(dim=1).numpy()]
+    codes = np.array(labels.legend.codes)[logits.argmax(dim=1).cpu().numpy()]
     return np.where(np.asarray(folds) >= 0, codes, -1)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,6 +55,16 @@ class Ensemble:
         """Number of class models."""
         return len(self.legend)
 
+    def to(self, device: torch.device | str) -> Ensemble:
+        """The same model with its tensors on another device."""
+        return replace(
+            self,
+            network=deepcopy(self.network).to(device),
+            moments={name: (m.to(device), v.to(device)) for name, (m, v) in self.moments.items()},
+            heads=Heads(self.heads.weight.to(device), self.heads.bias.to(device)),
+            fill=self.fill.to(device),
+        )
+
     def prepare(self, blocks: object = None) -> FoldedNetwork:
         """State for `logits`: the network with the region's moments folded in, whatever the blocks."""
         del blocks
@@ -63,9 +74,10 @@ class Ensemble:
     def logits(self, window: Float[Tensor, "band y x"], state: FoldedNetwork) -> Float[Tensor, "class y x"]:
         """Logits of every pixel of a window of reflectance; NaN counts as nodata and is filled.
 
-        The sides must be multiples of `align`; the outer `context` pixels see the window's border.
+        The sides must be multiples of `align`; the outer `context` pixels see the window's border. The window
+        may be on another device than the model, the logits are on the model's.
         """
-        image = fill_nodata(window[None], self.fill)
+        image = fill_nodata(window[None].to(self.fill.device), self.fill)
         sizes = group_sizes(window.shape[0], self.network.widths)
         parts = self.heads.weight.split([sum(sizes[:3]), *sizes[3:]], dim=1)
         total = spectral_logits(image, parts[0]) + self.heads.bias[:, None, None]

@@ -59,6 +59,10 @@ class TrainingError(LandmetaError, ArithmeticError):
     """Training that cannot go on: a loss that is no number, a process that is gone."""
 
 
+class DeviceError(LandmetaError, RuntimeError):
+    """A device that was asked for and is not there."""
+
+
 class ClusterError(LandmetaError, RuntimeError):
     """A Dask cluster that does not answer, has no workers, or loses them."""
 

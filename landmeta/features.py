@@ -25,7 +25,7 @@ _ROWS = 16  # rows of a block whose spectral maps are held at a time
 def spectral_maps(images: Float[Tensor, "n band y x"]) -> Float[Tensor, "n spectral y x"]:
     """Reflectances, their logarithms and all normalized differences (a - b) / (a + b) of band pairs."""
     r = images.clamp(_FLOOR, _CEILING)
-    i, j = torch.triu_indices(r.shape[1], r.shape[1], offset=1)
+    i, j = torch.triu_indices(r.shape[1], r.shape[1], offset=1, device=r.device)
     first, second = r[:, i], r[:, j]
     return torch.cat([r, r.log(), (first - second) / (first + second)], dim=1)
 

@@ -63,7 +63,7 @@ def _solve(x: Tensor, y: Tensor, ridge: Tensor) -> Tensor:
     """(x'x + ridge)^-1 x'y through the smaller of the two equivalent systems."""
     samples, features = x.shape
     if samples < features:
-        gram = x @ x.T + ridge * torch.eye(samples, dtype=x.dtype)
+        gram = x @ x.T + ridge * torch.eye(samples, dtype=x.dtype, device=x.device)
         return x.T @ torch.cholesky_solve(y, torch.linalg.cholesky(gram))
-    gram = x.T @ x + ridge * torch.eye(features, dtype=x.dtype)
+    gram = x.T @ x + ridge * torch.eye(features, dtype=x.dtype, device=x.device)
     return torch.cholesky_solve(x.T @ y, torch.linalg.cholesky(gram))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from landmeta.classmap import MapBlock as MapBlock
 from landmeta.legend import NODATA, Legend
 from landmeta.raster import Imagery
 from landmeta.sampling import lead
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 BLOCK = 512  # pixels of a block without its halo: 40 % of the work is halo, memory stays below 1 GB
 
@@ -53,7 +57,7 @@ class MappingModel(Protocol):
         ...
 
     def logits(self, window: Tensor, state: Any) -> Tensor:
-        """(band, y, x) -> (class, y / stride, x / stride)."""
+        """(band, y, x) on the CPU -> (class, y / stride, x / stride) on any device."""
         ...
 
 
@@ -140,7 +144,8 @@ def map_blocks(
     """Map the imagery block by block: class codes, class probabilities and the winner's probability.
 
     A pixel is nodata where any band is; blocks of nodata alone are left out. Memory is bounded by the block,
-    whatever the size of the raster. Blocks that `folder` holds are taken from it, the others put into it.
+    whatever the size of the raster. While one is used the next is computed and the one after it is read, each
+    in a thread of its own. Blocks that `folder` holds are taken from it, the others put into it.
     Blocks that are not `wanted` are neither read nor mapped.
 
     Raises:
@@ -150,17 +155,24 @@ def map_blocks(
     windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
     windows = [w for w in windows if wanted is None or wanted(w)]
     missing = [w for w in windows if folder is None or w.corner not in folder]
+    unread = {w.corner for w in missing}
     state = model.prepare() if missing else None
-    with ReadAhead(imagery, missing) as pixels:
-        for done, window in enumerate(windows):
+    reads = one_ahead(partial(read_window, imagery), missing)
+
+    def finish(window: BlockWindow) -> MapBlock | None:
+        found = _stored(folder, window)
+        if found is _ABSENT:
+            pixels = next(reads) if window.corner in unread else read_window(imagery, window)
+            found = map_window(model, state, pixels, window)
+            if folder is not None:
+                folder.put(window.corner, found)
+        return found if isinstance(found, MapBlock) else None
+
+    with closing(reads), closing(one_ahead(finish, windows)) as blocks:  # the last of these is closed first
+        for done, found in enumerate(blocks):
             if progress is not None:
                 progress("map", done, len(windows))
-            found = _stored(folder, window)
-            if found is _ABSENT:
-                found = map_window(model, state, pixels.take(window), window)
-                if folder is not None:
-                    folder.put(window.corner, found)
-            if isinstance(found, MapBlock):
+            if found is not None:
                 yield found
     if progress is not None:
         progress("map", len(windows), len(windows))
@@ -179,35 +191,19 @@ def _stored(folder: BlockFolder | None, window: BlockWindow) -> object:
         return _ABSENT
 
 
-class ReadAhead:
-    """Reads the pixels of the next window in a thread of its own while the model computes."""
+def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """`work` of each item in order, in a thread of its own: the next is made while one is used.
 
-    def __init__(self, imagery: Imagery, windows: Sequence[BlockWindow]) -> None:
-        self._imagery = imagery
-        self._waiting = deque(windows)
-        self._next: tuple[BlockWindow, Future[np.ndarray]] | None = None
-        self._reader = ThreadPoolExecutor(1, "landmeta-read")
-
-    def __enter__(self) -> ReadAhead:
-        self._advance()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._reader.shutdown(wait=True, cancel_futures=True)
-
-    def take(self, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
-        """Pixels of `window`, at once if it is the next of the windows given."""
-        if self._next is None or self._next[0] != window:
-            return read_window(self._imagery, window)
-        pixels = self._next[1].result()
-        self._advance()
-        return pixels
-
-    def _advance(self) -> None:
-        self._next = None
-        if self._waiting:
-            window = self._waiting.popleft()
-            self._next = window, self._reader.submit(read_window, self._imagery, window)
+    At most one result waits to be taken, so memory is bounded by two of them.
+    """
+    with ThreadPoolExecutor(1, "landmeta-ahead") as worker:
+        waiting: Future[Result] | None = None
+        for item in items:
+            ready, waiting = waiting, worker.submit(work, item)
+            if ready is not None:
+                yield ready.result()
+        if waiting is not None:
+            yield waiting.result()
 
 
 def read_window(imagery: Imagery, window: BlockWindow) -> Float[np.ndarray, "band y x"]:
@@ -227,7 +223,7 @@ def map_window(
     logits = model.logits(torch.from_numpy(pixels), state)
     if model.stride > 1:
         logits = torch.nn.functional.interpolate(logits[None], scale_factor=model.stride, mode="bilinear")[0]
-    probability = torch.softmax(logits, dim=0).numpy()[core]
+    probability = torch.softmax(logits, dim=0)[core].cpu().numpy()
     codes = np.array(model.legend.codes, dtype=np.uint8)[probability.argmax(axis=0)]
     counts = np.rint(probability / PROBABILITY_SCALE).astype(np.uint16)
     return MapBlock(window.row, window.col, codes, counts, counts.max(axis=0)).within(valid)

@@ -8,7 +8,8 @@ binary cross entropy one-vs-all, first order, norm affine parameters fixed (METH
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +46,7 @@ def adapt_class(
         batch, count = drawn.unique(return_counts=True)  # a tile drawn twice is computed once
         logits = functional_call(network, fast, (tiles[batch],))[:, 0]
         loss = F.binary_cross_entropy_with_logits(
-            logits, positive[batch].float(), count / MINIBATCH, reduction="sum"
+            logits, positive[batch].float(), count.to(logits) / MINIBATCH, reduction="sum"
         )
         grads = torch.autograd.grad(loss, list(fast.values()))
         fast = {
@@ -69,6 +70,13 @@ class PublishedEnsemble:
     align = ALIGN
     context = CONTEXT
 
+    def to(self, device: torch.device | str) -> PublishedEnsemble:
+        """The same model with its tensors on another device."""
+        models = tuple({k: v.to(device) for k, v in model.items()} for model in self.class_models)
+        return replace(
+            self, network=deepcopy(self.network).to(device), class_models=models, fill=self.fill.to(device)
+        )
+
     def prepare(self, blocks: object = None) -> None:
         """No state: every window brings its own moments."""
         del blocks
@@ -77,7 +85,7 @@ class PublishedEnsemble:
     def logits(self, window: Float[Tensor, "band y x"], state: None = None) -> Float[Tensor, "class y x"]:
         """The classifier on every block-4 cell, brought to the pixel grid by the cells' true centres."""
         del state
-        image = fill_nodata(window[None], self.fill)
+        image = fill_nodata(window[None].to(self.fill.device), self.fill)
         rows = []
         for model in self.class_models:
             deep = functional_call(
@@ -90,7 +98,7 @@ class PublishedEnsemble:
     @torch.inference_mode()
     def tile_logits(self, tiles: Float[Tensor, "n band y x"]) -> Float[Tensor, "n class"]:
         """Logits of whole tiles by every class model."""
-        images = fill_nodata(tiles, self.fill)
+        images = fill_nodata(tiles.to(self.fill.device), self.fill)
         columns = [functional_call(self.network, model, (images,)) for model in self.class_models]
         return torch.cat(columns, dim=1)
 
@@ -123,7 +131,7 @@ def adapt_published(
 
     The classifier starts at zero, since the shipped start has none of its own.
     """
-    images = fill_nodata(tiles, fill)
+    images, target = fill_nodata(tiles.to(fill.device), fill), target.to(fill.device)
     with torch.no_grad():
         network.classifier.weight.zero_()
         network.classifier.bias.zero_()

@@ -160,8 +160,8 @@ class Region:
         return pooled.measured, torch.cat(vectors)
 
     def image(self, window: Window) -> Float[Tensor, "1 band y x"]:
-        """A window without nodata, as a batch of one."""
-        return fill_nodata(window.image[None], self.fill)
+        """A window without nodata, as a batch of one on the network's device."""
+        return fill_nodata(window.image[None].to(self.fill.device), self.fill)
 
 
 def in_order(parts: Sequence[Tensor], windows: Sequence[Window]) -> Tensor:
@@ -232,6 +232,7 @@ def sample_depths(
 ) -> Float[Tensor, "sample feature"]:
     """The part of `sample_features` that comes from block outputs, those from block `first` on."""
     groups = []
+    rows, cols = (at.to(depths[0].device) for at in (rows, cols))
     for values, stride in zip(depths, STRIDES[first:], strict=True):
         # Block 4's padded pool centres cell j at pixel 8 j - 0.5, the others at s j + (s - 1) / 2.
         shift = 0.0 if stride == STRIDES[-1] else 0.5

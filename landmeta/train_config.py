@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from landmeta.bands import canonical
+from landmeta.devices import DeviceName
 from landmeta.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -208,7 +209,7 @@ class DeviceConfig:
         threads: CPU threads of each process; torch's choice if 0.
     """
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     channels_last: bool = False
     threads: _Number = 0

@@ -19,8 +19,8 @@ from landmeta.algorithms import (
     inner_settings,
     reptile_direction,
 )
+from landmeta.devices import choose_device
 from landmeta.engines import Outer, outer_gradient
-from landmeta.errors import TrainingError
 from landmeta.inner import Inner, adapt
 from landmeta.learner import Batch, BinaryLoss, Learner, Params, cross_entropy
 from landmeta.metatraining import NumberedTask, Training
@@ -40,18 +40,11 @@ def set_up_device(settings: DeviceConfig) -> str:
     """Set threads and the precision of matrix products for this process; returns `cpu` or `cuda`.
 
     Raises:
-        TrainingError: CUDA is asked for where torch sees none.
+        DeviceError: CUDA is asked for where torch sees none.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    there = torch.cuda.is_available()
-    if settings.device == "cuda" and not there:
-        msg = "device.device is cuda, but torch sees no CUDA device"
-        raise TrainingError(msg, 'set device.device = "cpu", or install a CUDA build of torch')
-    tf32 = settings.precision == "tf32"
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
-    return "cuda" if there and settings.device != "cpu" else "cpu"
+    return choose_device(settings.device, tf32=settings.precision == "tf32")
 
 
 @dataclass(frozen=True, slots=True)

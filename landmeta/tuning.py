@@ -120,7 +120,7 @@ def tune(
     weights = [p.requires_grad_(True) for b in blocks for p in b.parameters() if p.dim() > 1]
     velocity = [torch.zeros_like(w) for w in weights]
     scaled = start.standardization(tail.features.sample, tail.region.fill.shape[0])
-    fold_of = torch.from_numpy(np.asarray(folds))
+    fold_of = torch.from_numpy(np.asarray(folds)).to(target.device)
     choices = fold_of[fold_of >= 0].unique().tolist()
     for step in range(_STEPS[effort] if choices else 0):
         tell("tuning", step, _STEPS[effort])

@@ -43,11 +43,13 @@ def write_products(
     outline: Geometry | None,
     folder: Path,
     *,
+    device: str,
     progress: Progress,
     cluster: Cluster | None = None,
 ) -> MapSummary:
     """Map `imagery` into `folder`, which holds the model already, and write the three rasters.
 
+    `device` is where the model computes: a GPU rounds otherwise, so its blocks are not mixed with a CPU's.
     With `cluster` its workers map the blocks, and this process puts them together.
 
     Blocks that an earlier run to this folder has finished are not computed again.
@@ -63,7 +65,7 @@ def write_products(
 
     with _resumable():
         wanted = None if outline is None else meets(outline, imagery.grid)
-        kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery))
+        kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery, device))
         if cluster:
             from landmeta.cluster import connect, map_on_cluster
 
@@ -93,12 +95,13 @@ def write_stability(
         return stability(model, imagery, blocks=blocks, seed=seed, put=put)
 
 
-def map_plan(model: Path, imagery: Imagery) -> dict[str, Any]:
-    """What decides the bytes of the blocks: the model in its folder, the files, the part of them mapped."""
+def map_plan(model: Path, imagery: Imagery, device: str) -> dict[str, Any]:
+    """What decides the bytes of the blocks: model, device, files and the part of them that is mapped."""
     files = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in imagery.paths if p.is_file()]
     return {
         "landmeta": version(),
         "model": sha256(model / "model.safetensors"),
+        "device": device,
         "files": files,
         "bands": (imagery.bands.names, imagery.bands.scale, imagery.bands.offset),
         "grid": (str(imagery.grid.crs), tuple(imagery.grid.affine), tuple(imagery.grid.shape)),

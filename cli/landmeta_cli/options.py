@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from landmeta.devices import DeviceName
+
 IMAGERY: dict[str, Any] = {"rich_help_panel": "Imagery"}
 OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
 """Panels of the help text."""
@@ -24,6 +26,10 @@ Scale = Annotated[
     typer.Option(help="Reflectance = value * scale + offset. Default: inferred and checked.", **IMAGERY),
 ]
 Offset = Annotated[float, typer.Option(help="See --scale; -0.1 for Sentinel-2 since 2022.", **IMAGERY)]
+Device = Annotated[
+    DeviceName,
+    typer.Option(help="Where to compute; auto takes a GPU if there is one.", rich_help_panel="Model"),
+]
 MinArea = Annotated[
     float | None,
     typer.Option(

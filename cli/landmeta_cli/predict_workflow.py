@@ -6,11 +6,12 @@ import json
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landmeta.errors import CheckpointError, ImageryError
+from landmeta.devices import DeviceName, choose_device
+from landmeta.errors import CheckpointError, DeviceError, ImageryError
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
 from landmeta_cli.mapping import Cluster, meets, write_products, write_stability
@@ -61,7 +62,7 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
     Raises:
         LandmetaError: The leaf says what is wrong: model, imagery, region, cluster or output folder.
     """
-    watch = Watch(progress)
+    watch, request = Watch(progress), replace(request, device=_device(request))
     out = request.out or Path("runs") / request.imagery[0].resolve().stem
     check_target(out, overwrite=request.overwrite, resume=request.resume)
     with watch.stage("read"):
@@ -79,7 +80,13 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
         save_ensemble(prepared.model, folder / "model", prepared.notes)
         with watch.stage("map"):
             summary = write_products(
-                prepared.model, prepared.imagery, prepared.outline, folder, progress=progress, cluster=cluster
+                prepared.model,
+                prepared.imagery,
+                prepared.outline,
+                folder,
+                device=request.device,
+                progress=progress,
+                cluster=cluster,
             )
         with watch.stage("stability"):
             stable = write_stability(
@@ -111,6 +118,7 @@ def prepare(request: PredictRequest) -> Prepared:
     """Load the model, open the imagery and see that they fit.
 
     Raises:
+        DeviceError: CUDA is asked for where there is none, or for a cluster.
         CheckpointError: There is no model in the run, or it is damaged.
         ImageryError: The imagery cannot be understood, lacks a band of the model, or has pixels of quite
             another size than those the model was adapted on.
@@ -120,7 +128,7 @@ def prepare(request: PredictRequest) -> Prepared:
     from landmeta.raster import open_imagery
 
     folder = model_folder(request.run)
-    model = load_ensemble(folder)
+    model = load_ensemble(folder).to(_device(request))
     notes = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     region = resolved(request.region)
     whole = open_imagery(request.imagery, bands=request.bands, scale=request.scale, offset=request.offset)
@@ -128,6 +136,18 @@ def prepare(request: PredictRequest) -> Prepared:
     name = region.name if region else request.imagery[0].stem
     kept = {key: notes[key] for key in ("start_sha256", "effort", "seed", "pixel_m") if key in notes}
     return Prepared(model, folder, kept, clip(imagery, region), outline_of(region), name)
+
+
+def _device(request: PredictRequest) -> DeviceName:
+    """Where this process computes."""
+    if not (request.scheduler or request.workers):
+        return choose_device(request.device)
+    if request.device == "cuda":
+        msg = "the workers of a cluster compute on their CPUs, --device asks for cuda"
+        raise DeviceError(
+            msg, "leave out --device, or --workers and --scheduler to map on this machine's GPU"
+        )
+    return "cpu"
 
 
 def model_folder(run: Path) -> Path:
@@ -188,6 +208,7 @@ def _settings(request: PredictRequest) -> dict[str, Any]:
         "bands": request.bands,
         "scale": request.scale,
         "offset": request.offset,
+        "device": request.device,
         "min_area": request.min_area,
         "stability_blocks": request.stability_blocks,
     }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from landmeta.devices import DeviceName
+
 
 class Effort(StrEnum):
     """How much of the network is adapted: heads only, the last block, every tensor, or as published."""
@@ -33,6 +35,7 @@ class AdaptRequest:
         shots: Labelled tiles a class, where the region is one of a tile store.
         effort: How much of the network is adapted.
         checkpoint: Start of the adaptation; None takes the one in the package.
+        device: Where to adapt and map.
         seed: Of every random draw.
         min_area: Write polygons of at least so many hectares as well; None writes none.
         stability_blocks: Blocks of 128 px on which stability is measured; 0 leaves it out.
@@ -52,6 +55,7 @@ class AdaptRequest:
     shots: int = 5
     effort: Effort = Effort.quick
     checkpoint: Path | None = None
+    device: DeviceName = "auto"
     seed: int = 0
     min_area: float | None = None
     stability_blocks: int = 4
@@ -72,6 +76,7 @@ class PredictRequest:
         scale: See `AdaptRequest`.
         offset: See `AdaptRequest`.
         region: What part of the imagery to map, see `AdaptRequest`; None maps all of it.
+        device: Where to map; workers of a cluster compute on their CPUs.
         min_area: See `AdaptRequest`.
         stability_blocks: See `AdaptRequest`.
         out: Run folder; None makes `runs/<name of the imagery>`.
@@ -88,6 +93,7 @@ class PredictRequest:
     scale: float | None = None
     offset: float = 0.0
     region: str | None = None
+    device: DeviceName = "auto"
     min_area: float | None = None
     stability_blocks: int = 4
     out: Path | None = None

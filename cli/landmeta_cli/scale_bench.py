@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landmeta.devices import choose_device
 from landmeta_cli.console import table
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def scale_run(*, repeats: int, threads: int, progress: Progress) -> dict[str, An
         threads: CPU threads of a process that maps alone.
         progress: Told what is being done.
     """
+    import torch
+
     from landmeta.adaptation import adapt_region
     from landmeta.bench.scale import LINEAR, PEAK_MB, worker_row
     from landmeta.raster import imagery_of_array
@@ -53,6 +56,10 @@ def scale_run(*, repeats: int, threads: int, progress: Progress) -> dict[str, An
         rows = _size_rows(ensemble, scene, Path(folder), threads, progress)
         progress("stages", 0, 0)
         stages = _stages(ensemble, imagery, Path(folder))
+        gpu = None
+        if torch.cuda.is_available():
+            progress("gpu", 0, 0)
+            gpu = device_part(ensemble, scene, imagery, Path(folder), choose_device("cuda"))
         progress("workers", 0, 0)
         workers = worker_row(ensemble, _opened(scene, Path(folder), _WORKERS_SIDE), repeats=repeats)
     dense = [row for row in rows if row["data_share"] == 1]
@@ -64,6 +71,7 @@ def scale_run(*, repeats: int, threads: int, progress: Progress) -> dict[str, An
         "peak_mb": {"largest": max(peaks, default=None), "goal": PEAK_MB},
         "stages": stages,
         "workers": workers,
+        "gpu": gpu,
         "hardware": {
             "cpu": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
@@ -114,6 +122,27 @@ def _stages(ensemble: MappingModel, imagery: Imagery, folder: Path) -> dict[str,
     shares = {name: round(seconds / megapixels, 2) for name, seconds in stages.items()}
     total = round(sum(shares.values()), 2)
     return {**shares, "total": total, "goal": _OVERLAPPED_S, "reached": total <= _OVERLAPPED_S}
+
+
+def device_part(
+    ensemble: Ensemble | PublishedEnsemble, scene: Scene, imagery: Imagery, folder: Path, device: str
+) -> dict[str, Any]:
+    """The share of a device's rate that mapping reaches, and seconds for a full tile, files written."""
+    import torch
+
+    from landmeta.bench.scale import device_row
+    from landmeta.prediction import map_blocks
+    from landmeta_maps.writer import write_map
+
+    found: dict[str, Any] = dict(device_row(ensemble, imagery, device))
+    tile, model = _opened(scene, folder, _TILE_SIDE), ensemble.to(device)
+    out = folder / "tile"
+    out.mkdir()
+    begun = time.perf_counter()
+    write_map(map_blocks(model, tile), tile.grid, model.legend, out)
+    found["tile"] = {"side": _TILE_SIDE, "seconds": round(time.perf_counter() - begun, 1)}
+    found["device"] = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    return found
 
 
 def _opened(scene: Scene, folder: Path, side: int) -> Imagery:
@@ -171,5 +200,18 @@ def scale_table(found: Mapping[str, Any]) -> str:
             f"Dask workers of one core, {workers['pixels'] / 1e6:.1f} million pixels: {times}; ratio "
             f"{workers['ratio']:.2f} (goal {workers['goal']})."
         ),
+        device_line(found["gpu"]),
     )
     return "\n".join(lines)
+
+
+def device_line(found: Mapping[str, Any] | None) -> str:
+    """The figures of `device_part` as a line; of None that there is no GPU."""
+    if found is None:
+        return "No GPU here: its share and the time of a full tile were not measured."
+    tile = found["tile"]
+    return (
+        f"{found['device']}: {found['share']:.0%} of {found['gflops']:,.0f} GFLOP/s of float32 matrix "
+        f"products, halos not counted; a tile of {tile['side']:,} px a side in {tile['seconds']:.0f} s, "
+        "files written."
+    )

@@ -45,6 +45,7 @@ def _map_part(found: Mapping[str, Any]) -> str:
             table(head, cells, indent=0),
             f"\nReference: {found['reference']}.",
             f"{hardware['threads']} threads, {hardware['gflops']} GFLOP/s in a matrix product.",
+            f"The map without its halos: {found['useful_share_of_matrix_product']:.0%} of that.",
             _accuracy(found["accuracy"]),
             f"Accuracy: {found['accuracy_sample']}.",
         ]

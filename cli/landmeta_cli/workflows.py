@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landmeta.devices import choose_device
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
 from landmeta_cli.mapping import write_products, write_stability
@@ -31,9 +33,9 @@ def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResul
     Nothing is written before all input has been read and found good; the folder appears when all is in it.
 
     Raises:
-        LandmetaError: The leaf says what is wrong: imagery, labels, region, checkpoint or output folder.
+        LandmetaError: The leaf says what is wrong: imagery, labels, region, checkpoint, device or output.
     """
-    watch = Watch(progress)
+    watch, request = Watch(progress), replace(request, device=choose_device(request.device))
     out = request.out or default_folder(request)
     check_target(out, overwrite=request.overwrite, resume=request.resume)
     with watch.stage("read"):
@@ -75,6 +77,7 @@ def _adapt(request: AdaptRequest, inputs: Inputs, progress: Progress) -> Adapted
         effort=request.effort.value,
         checkpoint=request.checkpoint,
         seed=request.seed,
+        device=request.device,
         progress=progress,
     )
 
@@ -130,7 +133,14 @@ def _write(
     with staged(out, resume=request.resume) as folder:
         save_ensemble(model, folder / "model", _model_notes(request, inputs))
         with watch.stage("map"):  # blocks are written as they come
-            summary = write_products(model, inputs.mapped, inputs.outline, folder, progress=watch.progress)
+            summary = write_products(
+                model,
+                inputs.mapped,
+                inputs.outline,
+                folder,
+                device=request.device,
+                progress=watch.progress,
+            )
         with watch.stage("stability"):
             stable = write_stability(
                 model, inputs.mapped, folder, blocks=request.stability_blocks, seed=request.seed
@@ -186,6 +196,7 @@ def settings(request: AdaptRequest) -> dict[str, Any]:
         "shots": request.shots,
         "effort": request.effort.value,
         "checkpoint": None if request.checkpoint is None else str(request.checkpoint),
+        "device": request.device,
         "seed": request.seed,
         "min_area": request.min_area,
         "stability_blocks": request.stability_blocks,

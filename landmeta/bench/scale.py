@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landmeta.bench.work import mapping_work, matrix_speed, seconds_of
 from landmeta.block_folder import BlockFolder
 from landmeta.checkpoints import save_ensemble
 from landmeta.cluster import connect, map_on_cluster
@@ -119,6 +120,32 @@ class _Constant:
         del state
         rows, cols = window.shape[-2] // self.stride, window.shape[-1] // self.stride
         return self.values[:, :rows, :cols]
+
+
+def device_row(model: Ensemble | PublishedEnsemble, imagery: Imagery, device: str) -> dict[str, float]:
+    """How much of a device's rate of matrix products the computing of a map reaches, halos not counted.
+
+    Returns:
+        `seconds` of the network passes alone with the copies to the device, median of 5; `gflop` of useful
+        work; `gflops` of the device in float32 matrix products; `share` of them.
+    """
+    useful, there = mapping_work(model, imagery).useful, model.to(device)
+    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context)
+    pixels = [torch.from_numpy(read_window(imagery, window)) for window in windows]
+    state: Any = there.prepare()
+
+    def compute() -> None:
+        for window in pixels:
+            there.logits(window, state)
+
+    seconds = statistics.median([seconds_of(compute, device) for _ in range(6)][1:])
+    speed = matrix_speed(device)
+    return {
+        "seconds": round(seconds, 3),
+        "gflop": round(useful, 1),
+        "gflops": round(speed, 1),
+        "share": round(useful / seconds / speed, 3),
+    }
 
 
 def stage_seconds(model: MappingModel, imagery: Imagery) -> Mapping[str, float]:

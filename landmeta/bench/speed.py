@@ -23,7 +23,7 @@ from landmeta.bench.reference import (
     time_adaptation,
     time_mapping,
 )
-from landmeta.bench.work import gflop_of, matrix_speed, seconds_of
+from landmeta.bench.work import gflop_of, mapping_work, matrix_speed, seconds_of
 from landmeta.labels import Labels
 from landmeta.prediction import map_blocks
 from landmeta.published import MINIBATCH, STEPS, TILE
@@ -51,8 +51,8 @@ def run_speed(
         progress: Called before each repetition.
 
     Returns:
-        `rows` with seconds, ratios, work and the share of the machine's speed that was reached, and what is
-        needed to repeat them.
+        `rows` with seconds, ratios, work and the share of the machine's speed that was reached; for the map
+        that share without the work on halos; and what is needed to repeat them.
     """
     torch.set_num_threads(threads)
     tiles = torch.nan_to_num(group_tiles(imagery, labels, np.random.default_rng(0), side=TILE)[0])
@@ -67,7 +67,8 @@ def run_speed(
         "reference adapt": partial(time_adaptation, tiles, imagery.bands.names, classes),
         "reference map": partial(time_mapping, tiles, imagery.bands.names, min(imagery.shape), classes),
     }
-    work = {what: gflop_of(job) for what, job in ours.items()}  # also the warm-up
+    mapping = mapping_work(ensemble, imagery)  # also the warm-up, as counting the others is
+    work = {what: gflop_of(job) for what, job in ours.items() if what != "map"} | {"map": mapping.gflop}
     seconds: dict[str, list[float]] = {what: [] for what in (*reference, *ours)}
     for i in range(repeats):
         if progress is not None:
@@ -79,6 +80,9 @@ def run_speed(
     speed = matrix_speed()
     return {
         "rows": [_row(what, seconds, work[what], speed) for what in ours],
+        "useful_share_of_matrix_product": round(
+            mapping.useful / statistics.median(seconds["map"]) / speed, 2
+        ),
         "reference": (
             f"one class after the other, whole network; timed on {SAMPLE_STEPS} of {STEPS} steps of "
             f"minibatch {MINIBATCH} and on {SAMPLE_WINDOWS} windows of {TILE} px at stride {WINDOW_STRIDE}, "

@@ -5,9 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from landmeta.prediction import MappingModel, map_window, plan_blocks, read_window
+from landmeta.raster import Imagery
 
 
 def seconds_of(job: Callable[[], object], device: str = "cpu") -> float:
@@ -24,6 +29,24 @@ def gflop_of(job: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         job()
     return float(counter.get_total_flops()) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class MappingWork:
+    """Work of a map, 1e9 operations: all of it, and what the blocks without their halo would take."""
+
+    gflop: float
+    useful: float
+
+
+def mapping_work(model: MappingModel, imagery: Imagery) -> MappingWork:
+    """Count the work of a map by mapping it here, block by block: other threads' work is not counted."""
+    state, gflop, useful = model.prepare(), 0.0, 0.0
+    for window in plan_blocks(imagery, align=model.align * model.stride, context=model.context):
+        found = gflop_of(partial(map_window, model, state, read_window(imagery, window), window))
+        gflop += found
+        useful += found * window.height * window.width / (window.read_height * window.read_width)
+    return MappingWork(gflop, useful)
 
 
 def matrix_speed(device: str = "cpu") -> float:

@@ -153,7 +153,7 @@ class ResNet12(nn.Module):
         for name in ("blocks.0.conv1.weight", "blocks.0.shortcut.weight"):
             state[name] = state[name][:, list(indices)]
         subset.load_state_dict(state)
-        return subset.requires_grad_(False)
+        return subset.to(self.classifier.weight.device).requires_grad_(False)
 
 
 def pool_before(x: Float[Tensor, "n channel y x"], block: int) -> Float[Tensor, "n channel v u"]:

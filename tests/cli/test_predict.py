@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import torch
 from rio_cogeo.cogeo import cog_validate
 
 from landmeta import cluster, prediction
@@ -114,6 +115,26 @@ def test_a_folder_without_model_is_refused(
     said = landmeta("predict", tmp_path, "--imagery", scene.imagery, "--out", tmp_path / "run")
     assert said.code == 2
     assert "holds no adapted model" in said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [((), "torch sees no CUDA device"), (("--workers", "2"), "workers of a cluster compute on their CPUs")],
+)
+def test_a_gpu_that_cannot_be_taken_is_one_line(
+    adapted: Path,
+    landmeta: Callable[..., Said],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    line: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    scene, out = adapted.parent / "scene.tif", tmp_path / "out"
+    said = landmeta("predict", adapted, "--imagery", scene, "--device", "cuda", *options, "--out", out)
+    assert said.code == 2
+    assert line in said.err
+    assert not out.exists()
 
 
 def test_a_dry_run_estimates_and_writes_nothing(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from landmeta_catalog.simulate import simulate_scene
+from landmeta.adaptation import adapt_region
+from landmeta.raster import imagery_of_array
+from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
 from landmeta_cli import scale_bench
 from landmeta_cli.speed import simulated_tasks, tile_labels
 from landmeta_cli.speed_tables import speed_table
@@ -27,6 +30,7 @@ FOUND = {
             "share_of_matrix_product": 0.451,
         }
     ],
+    "useful_share_of_matrix_product": 0.31,
     "reference": "timed on a sample",
     "hardware": {"threads": 2, "gflops": 200.0},
     "accuracy": [
@@ -95,6 +99,8 @@ def test_the_whole_benchmark_prints_what_it_promises(landmeta: Callable[..., Sai
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert {row["what"] for row in found["rows"]} == {"adapt quick", "adapt standard", "map"}
+    assert all(row["gflop"] > 0 for row in found["rows"])
+    assert 0 < found["useful_share_of_matrix_product"] < found["rows"][2]["share_of_matrix_product"]
     assert {row["effort"] for row in found["accuracy"]} == {"quick", "standard"}
     assert "left out" in found["accuracy_sample"]
 
@@ -115,3 +121,22 @@ def test_sizes_stages_and_workers_are_measured(monkeypatch: pytest.MonkeyPatch) 
     text = speed_table({"scale": found})
     assert "ratio" in text
     assert "3,000" in text
+
+
+def test_the_part_of_a_gpu_measures_its_share_and_a_whole_tile_and_says_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(scale_bench, "_SIDE", 160)
+    monkeypatch.setattr(scale_bench, "_TILE_SIDE", 200)
+    scene = simulate_scene(0, 160, per_class=0, nodata_corner=False)
+    imagery = imagery_of_array(scene.image.astype(np.float32) * np.float32(SCALE), BANDS, scene.grid)
+    ensemble = adapt_region(imagery, tile_labels(scene, 32)).ensemble
+    found = scale_bench.device_part(ensemble, scene, imagery, tmp_path, "cpu")
+    assert 0 < found["share"] < 1.5
+    assert found["gflop"] > 1
+    assert found["tile"]["side"] == 200
+    assert (tmp_path / "tile" / "landcover.tif").is_file()
+    row = {**found, "device": "a GPU"}
+    assert "a GPU: " in scale_bench.device_line(row)
+    assert "200 px" in scale_bench.device_line(row)
+    assert "No GPU here" in scale_bench.device_line(None)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from threading import Event
+from threading import enumerate as enumerate_threads
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmeta.adaptation import Adapted, adapt_region
-from landmeta.prediction import plan_blocks, predict
+from landmeta.prediction import map_blocks, one_ahead, plan_blocks, predict
 from landmeta.raster import imagery_of_array
 
 
@@ -111,3 +114,52 @@ def test_a_clipped_part_is_completed_by_its_true_neighbours(stripes):
     imagery = stripes[0]
     part = replace(imagery, grid=GeoBox((60, 50), imagery.grid.transform, None), origin=(37, 21))
     np.testing.assert_array_equal(part.read_mirrored(-8, -8, 76, 66), imagery.read(29, 13, 76, 66))
+
+
+def test_the_next_is_made_while_one_is_used_and_no_more_than_that():
+    begun = {k: Event() for k in range(4)}
+
+    def work(k: int) -> int:
+        begun[k].set()
+        return 10 * k
+
+    taken = one_ahead(work, range(4))
+    assert next(taken) == 0
+    assert begun[1].wait(10)
+    assert not begun[2].is_set()
+    assert list(taken) == [10, 20, 30]
+
+
+def test_what_fails_ahead_is_raised_where_its_result_is_taken():
+    def work(k: int) -> int:
+        return 1 // (k - 1)
+
+    taken = one_ahead(work, range(3))
+    assert next(taken) == -1
+    with pytest.raises(ZeroDivisionError):
+        next(taken)
+
+
+def test_a_map_that_is_given_up_in_the_middle_leaves_no_thread(stripes, adapted):
+    blocks = map_blocks(adapted.ensemble, stripes[0], block=16)
+    next(blocks)
+    blocks.close()
+    assert not [t for t in enumerate_threads() if t.name.startswith("landmeta-ahead")]
+
+
+def test_a_model_computes_where_its_tensors_are_wherever_the_window_is(adapted):
+    # Tensors of the device "meta" have no values; mixed with others they fail as those of a GPU do.
+    ensemble = adapted.ensemble.to("meta")
+    logits = ensemble.logits(torch.zeros(len(ensemble.bands.names), 128, 128), ensemble.prepare())
+    assert logits.device.type == "meta"
+    assert logits.shape == (len(ensemble.legend), 128, 128)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("effort", ["quick", "standard"])
+def test_a_gpu_gives_the_map_of_the_cpu(stripes, effort):
+    here, there = (
+        predict(adapt_region(stripes[0], stripes[1], effort=effort, device=device).ensemble, stripes[0])
+        for device in ("cpu", "cuda")
+    )
+    assert (here.codes == there.codes).mean() > 0.99

@@ -54,3 +54,12 @@ def test_class_models_tell_bright_tiles_from_dark_ones(stripes):
     model = adapt_published(make_network(), tiles, target, torch.zeros(3), legend, bands, steps=30)
     assert (model.tile_logits(tiles).argmax(dim=1) == target).float().mean() >= 0.75
     assert model.logits(tiles[0], None).shape == (2, 32, 32)
+
+
+def test_the_model_computes_where_its_tensors_are_wherever_the_images_are(stripes):
+    # Tensors of the device "meta" have no values; mixed with others they fail as those of a GPU do.
+    tiles, target = torch.rand(4, 3, 32, 32), torch.arange(4) % 2
+    legend, bands = stripes[1].legend, BandSet(("B02", "B03", "B04"))
+    made = adapt_published(make_network(), tiles, target, torch.zeros(3), legend, bands, steps=1).to("meta")
+    assert made.logits(tiles[0]).device.type == "meta"
+    assert made.tile_logits(tiles).device.type == "meta"

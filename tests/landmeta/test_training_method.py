@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from landmeta.algorithms import ALGORITHMS
-from landmeta.errors import TrainingError
+from landmeta.errors import DeviceError
 from landmeta.learner import Batch, TaskTensors
 from landmeta.metatraining import NumberedTask, Training, make_optimizer, meta_train
 from landmeta.networks import build_network
@@ -121,5 +121,5 @@ def test_half_precision_gives_finite_gradients_in_single_precision(algorithm):
 def test_cuda_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert set_up_device(DeviceConfig()) == "cpu"
-    with pytest.raises(TrainingError, match="no CUDA device"):
+    with pytest.raises(DeviceError, match="no CUDA device"):
         set_up_device(DeviceConfig(device="cuda"))
