@@ -19,11 +19,11 @@ FULL = f"""
 import resource, signal, sys
 from landmeta import prediction
 prediction.BLOCK = {BLOCK}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 whole, seen = prediction.map_window, []
 def filling(*given):
     seen.append(1)
     if len(seen) == 3:  # no file may grow any more, as on a full disk
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     return whole(*given)
 prediction.map_window = filling
