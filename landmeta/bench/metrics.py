@@ -24,6 +24,7 @@ METRICS: Mapping[str, str] = {
 
 BINS = 15
 _LEVELS = (2.5, 97.5)
+_SURE = 1e30  # a logit beyond all others
 _CHUNK = 200  # resamples drawn at once
 
 
@@ -44,12 +45,14 @@ def task_result(logits: Float[np.ndarray, "query class"], truth: Int[np.ndarray,
     """Score the queries of one task.
 
     Args:
-        logits: of each class model; positive is yes.
+        logits: of each class model; positive is yes. A class model that diverged, with logits that are no
+            numbers, answers no to everything and is sure of it.
         truth: position of the true class of each query.
 
     Raises:
         ValueError: there is no query.
     """
+    logits = np.nan_to_num(logits, nan=-_SURE, posinf=_SURE, neginf=-_SURE)
     found, asked = logits.argmax(1), np.arange(logits.shape[1])
     targets = (truth[:, None] == asked).astype(np.int64)
     answers = (logits > 0).astype(np.int64)

@@ -39,6 +39,15 @@ def test_f1_and_auroc_are_those_of_scikit_learn() -> None:
     assert scores["auroc"] == pytest.approx(np.mean(areas))
 
 
+def test_a_class_model_that_diverged_answers_no_and_the_others_are_scored() -> None:
+    logits = np.array([[np.nan, 2.0, -1.0], [np.nan, -2.0, 1.0], [np.nan, 3.0, -3.0]])
+    found = task_result(logits, np.array([0, 2, 1]))
+    sure = task_result(np.where(np.isnan(logits), -1e30, logits), np.array([0, 2, 1]))
+    assert found == sure
+    assert found.scores["accuracy"] == pytest.approx(2 / 3)
+    assert np.isfinite(found.gaps).all()
+
+
 def test_a_query_of_one_class_has_no_roc_curve() -> None:
     assert np.isnan(task_result(logits_of(np.zeros(5, np.int64), 1.0), np.zeros(5, np.int64)).scores["auroc"])
 
