@@ -117,21 +117,21 @@ class _Bench:
 
     def _trained(self, cell: Cell) -> dict[str, Any]:
         from landmeta.bench.evaluation import NetworkContender
-        from landmeta.bench.presets import QUERIES
+        from landmeta.bench.presets import QUERIES, WAYS
         from landmeta.bench.protocols import compat_regions, compat_tasks, fair
         from landmeta_cli.bench_training import train_cell
 
         size = self.size
         learner, training = train_cell(cell, size, self.data, self.out, self.progress)
-        rate = training["inner_rate"]
+        as_trained = {"rate": training["inner_rate"], "pos_weight": size.pos_weight or WAYS}
         recipes = {
             "fair": (
-                fair(steps=size.test_steps, rate=rate, batch=QUERIES),
-                fair(steps=size.test_steps, rate=rate, batch=16),
+                fair(steps=size.test_steps, **as_trained, batch=QUERIES),
+                fair(steps=size.test_steps, **as_trained, batch=16),
             ),
             "meteor_compat": (
-                compat_tasks(steps=size.inner_steps, rate=rate, batch=QUERIES),
-                compat_regions(steps=size.compat_steps, rate=rate),
+                compat_tasks(steps=size.inner_steps, **as_trained, batch=QUERIES),
+                compat_regions(steps=size.compat_steps, rate=as_trained["rate"]),
             ),
         }
         found: dict[str, Any] = {}

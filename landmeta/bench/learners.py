@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from landmeta.bench.protocols import Params
+from landmeta.bench.protocols import Params, Recipe
 from landmeta.inner import Inner, InnerRule, Sgd, SparseMask, inner_step
 from landmeta.learner import Batch, BinaryLoss, Learner
 from landmeta.norms import Mode, State
@@ -17,8 +17,6 @@ from landmeta.norms import Mode, State
 @dataclass(slots=True)
 class MetaLearned:
     """A trained network with its inner loop (see `landmeta.bench.protocols.ClassLearner`).
-
-    The loss weighs positives by one, as the published evaluator does at test time.
 
     Attributes:
         network: Trained.
@@ -36,16 +34,16 @@ class MetaLearned:
         learner = self._learner()
         self.params, self.state = learner.parameters(), learner.initial_state()
 
-    def _learner(self) -> Learner:
-        return Learner(self.network, BinaryLoss())
+    def _learner(self, pos_weight: float = 1.0) -> Learner:
+        return Learner(self.network, BinaryLoss(pos_weight))
 
     def step(
-        self, params: Params, state: State, images: Tensor, targets: Tensor, rate: float
+        self, params: Params, state: State, images: Tensor, targets: Tensor, recipe: Recipe
     ) -> tuple[Params, State]:
-        """One first-order inner step at `rate`, or at the rates that the rule learned."""
-        inner = replace(self.inner, rule=_at_rate(self.inner.rule, rate), order=1)
+        """One first-order inner step at the recipe's rate, or at the rates that the rule learned."""
+        inner = replace(self.inner, rule=_at_rate(self.inner.rule, recipe.rate), order=1)
         batch = Batch(images, targets)
-        return inner_step(self._learner(), inner, params, dict(self.learned), state, batch)
+        return inner_step(self._learner(recipe.pos_weight), inner, params, dict(self.learned), state, batch)
 
     @torch.no_grad()
     def logits(self, params: Params, state: State, images: Tensor, mode: Mode) -> tuple[Tensor, State]:

@@ -44,7 +44,7 @@ class Preset:
         pos_weight: Weight of positives in meta-training; the number of ways if 0, as published, which tilts
             every class model towards yes. Three negatives a positive are balanced by 3.
         validations: Points of the training curve, on `validation_tasks` tasks.
-        test_steps: Inner steps under the protocol `fair`, at the rate of training.
+        test_steps: Inner steps under the protocol `fair`, at the rate and with the loss of training.
         compat_steps: Inner steps in regions under `meteor_compat`.
         test_tasks: Balanced tasks.
         region_shots: Support tiles a class in whole regions.

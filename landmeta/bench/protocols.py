@@ -1,7 +1,8 @@
 """Adapting one class model a class and asking it, under two protocols (METHODS 2.2, 2.3, 4.6).
 
-`fair` treats every norm alike: whole support in each step, a state of its own for every class model, for
-TaskNorm one pass of the support through the adapted model as context, then queries in mode `query`, shuffled.
+`fair` treats every norm alike: whole support in each step, rate and loss of training, a state of its own for
+every class model, for TaskNorm one pass of the support through the adapted model as context, then queries in
+mode `query`, shuffled.
 `meteor_compat` does as the evaluator that was released with the main paper: balanced tasks never leave mode
 `context`; in regions the steps take minibatches, all class models end with the state that the last one left,
 and queries come sorted by class.
@@ -48,7 +49,7 @@ class ClassLearner(Protocol):
     state: State
 
     def step(
-        self, params: Params, state: State, images: Tensor, targets: Tensor, rate: float
+        self, params: Params, state: State, images: Tensor, targets: Tensor, recipe: Recipe
     ) -> tuple[Params, State]:
         """One inner step on images (n, band, y, x) with targets (n,) in {0, 1}; inputs stay as they are."""
         ...
@@ -66,6 +67,7 @@ class Recipe:
         protocol: Name that results carry.
         steps: Inner steps a class.
         rate: Their rate, where the learner has not learned its own.
+        pos_weight: Weight of positives in their loss.
         batch: Queries of a small batch.
         minibatch: Support images a step, drawn with replacement; 0 takes the whole support.
         mode: Mode of the norms when queries are asked.
@@ -76,6 +78,7 @@ class Recipe:
     protocol: ProtocolName
     steps: int
     rate: float
+    pos_weight: float
     batch: int
     minibatch: int = 0
     mode: Mode = "query"
@@ -93,19 +96,19 @@ class Recipe:
         )
 
 
-def fair(*, steps: int, rate: float, batch: int) -> Recipe:
-    """The protocol under which norms can be compared."""
-    return Recipe("fair", steps, rate, batch)
+def fair(*, steps: int, rate: float, pos_weight: float, batch: int) -> Recipe:
+    """The protocol under which norms can be compared: rate and weight of positives are those of training."""
+    return Recipe("fair", steps, rate, pos_weight, batch)
 
 
-def compat_tasks(*, steps: int, rate: float, batch: int) -> Recipe:
-    """Balanced tasks as the released training code tests them: in train mode, steps and rate of training."""
-    return Recipe("meteor_compat", steps, rate, batch, mode="context", context=False)
+def compat_tasks(*, steps: int, rate: float, pos_weight: float, batch: int) -> Recipe:
+    """Balanced tasks as the released training code tests them: in train mode, all else as in training."""
+    return Recipe("meteor_compat", steps, rate, pos_weight, batch, mode="context", context=False)
 
 
 def compat_regions(*, steps: int = 60, rate: float = 0.4, batch: int = 16) -> Recipe:
-    """Whole regions as the released evaluator fits and predicts them."""
-    return Recipe("meteor_compat", steps, rate, batch, minibatch=8, context=False, last_state=True)
+    """Whole regions as the released evaluator fits and predicts them; its loss does not weigh positives."""
+    return Recipe("meteor_compat", steps, rate, 1.0, batch, minibatch=8, context=False, last_state=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def fit_classes(
         params = learner.params
         state = state if recipe.last_state else learner.state
         for picks in _support_batches(len(positions), recipe):
-            params, state = learner.step(params, state, images[picks], targets[picks], recipe.rate)
+            params, state = learner.step(params, state, images[picks], targets[picks], recipe)
         if recipe.context and _takes_context(learner.network):
             state = learner.logits(params, state, images, "context")[1]
         models.append(ClassModel(params, state))

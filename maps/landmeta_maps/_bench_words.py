@@ -66,8 +66,8 @@ def budget_words(size: Mapping[str, Any]) -> str:
     return (
         f"Every norm and algorithm: {start}{size['steps']:,} outer steps of {size['tasks']} tasks, with "
         f"{size['inner_steps']} inner steps {chosen}; the last network is judged. Fair: {size['test_steps']} "
-        f"inner steps at the same rate. Compat in regions: {size['compat_steps']} steps on "
-        "minibatches of 8, as the released evaluator takes them."
+        f"inner steps at the same rate with the same loss. Compat in regions: {size['compat_steps']} steps "
+        "on minibatches of 8 with positives weighed by one, as the released evaluator takes them."
     )
 
 

@@ -238,6 +238,7 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
         machine = hardware["gpu"] or f"{hardware['cpus']} CPUs, {hardware['threads']} threads"
         training = cell.get("result", {}).get("training")
         curve = " ".join(_point(point) for point in training["curve"]) if training else ""
+        seconds = cell["seconds"] + (training.get("seconds_of_earlier_calls", 0) if training else 0)
         what = cell["cell"]
         name = " ".join(filter(None, (what["method"], what["norm"])))
         commit = str(cell["commit"] or "-")[:12]
@@ -246,7 +247,7 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
                 name,
                 str(what["seed"]),
                 cell["state"],
-                f"{cell['seconds']:.0f} s",
+                f"{seconds:.0f} s",
                 machine,
                 commit,
                 cell["began"],
