@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,15 +40,12 @@ def train_cell(
     losses = _losses_by_rate(config, size, data)
     rate = min(losses, key=lambda rate: losses[rate])
     config = replace(config, inner=replace(config.inner, rate=rate))
-    begun = time.perf_counter()
     done = train_run(config, progress=progress)
-    whole = done.result["steps"] * size.tasks / done.result["tasks_per_s"]
     curve = training_curve(done.folder / LOG)
     converged, why = convergence(curve)
     return _learner(done.folder, config), {
         "steps": done.result["steps"],
         "parameters": done.result["parameters"],
-        "seconds_of_earlier_calls": round(max(0.0, whole - (time.perf_counter() - begun)), 1),
         "inner_rate": rate,
         "loss_by_inner_rate": {f"{rate:g}": loss for rate, loss in losses.items()},
         "curve": curve,

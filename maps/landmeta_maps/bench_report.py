@@ -238,7 +238,6 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
         machine = hardware["gpu"] or f"{hardware['cpus']} CPUs, {hardware['threads']} threads"
         training = cell.get("result", {}).get("training")
         curve = " ".join(_point(point) for point in training["curve"]) if training else ""
-        seconds = cell["seconds"] + (training.get("seconds_of_earlier_calls", 0) if training else 0)
         what = cell["cell"]
         name = " ".join(filter(None, (what["method"], what["norm"])))
         commit = str(cell["commit"] or "-")[:12]
@@ -247,7 +246,7 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
                 name,
                 str(what["seed"]),
                 cell["state"],
-                f"{seconds:.0f} s",
+                f"{cell['seconds']:.0f} s",
                 machine,
                 commit,
                 cell["began"],
@@ -265,7 +264,8 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
         "validation (step: AUROC)",
     )
     commands = tuple(sorted({str(cell["command"]) for cell in cells}))
-    return Section("Cells", tables=(Table("", header, tuple(lines)),), preformatted=commands)
+    words = "Time is that of the call that finished the cell: what earlier calls had trained is not in it."
+    return Section("Cells", (words,), tables=(Table("", header, tuple(lines)),), preformatted=commands)
 
 
 def _point(point: Mapping[str, Any]) -> str:

@@ -193,6 +193,37 @@ def test_a_run_killed_at_twenty_random_moments_ends_the_same(arguments: list[str
     killed_at(arguments, tmp_path, 20, seed=1)
 
 
+SLOW = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+from landmeta import prediction
+prediction.BLOCK = 16
+whole = prediction.map_window
+prediction.map_window = lambda *given: (time.sleep(0.2), whole(*given))[1]
+from landmeta_cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_in_the_middle_of_a_map_is_one_line_and_the_run_goes_on(
+    arguments: list[str], small_blocks: None, landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", SLOW, *arguments, "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        blocks, until = staging_folder(out) / "blocks", time.monotonic() + 90
+        while len([*blocks.glob("*.npz")]) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said, err = process.communicate()
+    assert (process.returncode, said) == (130, "")
+    assert [line for line in err.splitlines() if line.startswith(("error", "hint", "Trace"))] == [
+        "error: interrupted",
+        "hint: finished blocks are kept: the same command with --resume goes on",
+    ]
+    assert landmeta(*arguments, "--out", out, "--resume").code == 0
+
+
 def test_two_runs_to_one_folder_do_not_mix(
     arguments: list[str], landmeta: Callable[..., Said], tmp_path: Path
 ) -> None:
