@@ -92,7 +92,8 @@ def adapt_region(
         effort: `quick`, `standard`, `full` or `paper`.
         checkpoint: A start to use instead of the shipped starter.
         seed: Seed of the sampling of labelled pixels and windows.
-        device: Where to compute; the tensors of the result are there.
+        device: Where to compute, one of `landmeta.devices.choose_device`, which also sets the precision; the
+            tensors of the result are there.
         progress: Called with stage, done and total.
 
     Raises:

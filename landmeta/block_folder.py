@@ -14,6 +14,7 @@ from landmeta.classmap import MapBlock
 from landmeta.errors import OutputError
 
 PLAN = "plan.json"
+_NO_DATA = b"no data\n"
 _ARRAYS = ("codes", "probabilities", "confidence")
 
 
@@ -21,7 +22,7 @@ class BlockFolder:
     """Blocks of one map, a file each, named after the block's first row and column.
 
     A file appears whole or not at all, so its existence says that the block is done. A block without data
-    is an empty file.
+    has a file that says so.
     """
 
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
@@ -65,7 +66,9 @@ class BlockFolder:
         part = path.with_suffix(".part")
         try:
             with part.open("wb") as file:
-                if block is not None:
+                if block is None:
+                    file.write(_NO_DATA)
+                else:
                     np.savez(file, **{name: getattr(block, name) for name in _ARRAYS})
             part.replace(path)
         except OSError as error:
@@ -76,11 +79,11 @@ class BlockFolder:
         """The block that was put at `corner`; raises KeyError where there is none that can be read."""
         path = self._path(corner)
         try:
-            if path.stat().st_size == 0:
+            if path.stat().st_size == len(_NO_DATA) and path.read_bytes() == _NO_DATA:
                 return None
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return MapBlock(*corner, *(stored[name] for name in _ARRAYS))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise KeyError(corner) from error
 
     def _path(self, corner: tuple[int, int]) -> Path:

@@ -29,4 +29,5 @@ def choose_device(name: DeviceName = "auto", *, tf32: bool = False) -> Literal["
         raise DeviceError(msg, "take the device cpu or auto, or install a CUDA build of torch")
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = True
     return "cuda" if there and name != "cpu" else "cpu"

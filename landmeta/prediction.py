@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -25,7 +25,7 @@ from landmeta.sampling import lead
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BLOCK = 512  # pixels of a block without its halo: 40 % of the work is halo, memory stays below 1 GB
+BLOCK = 512  # pixels of a block without its halo: a third of the work is halo, memory stays at about 1 GB
 
 
 @runtime_checkable
@@ -156,14 +156,16 @@ def map_blocks(
     windows = [w for w in windows if wanted is None or wanted(w)]
     missing = [w for w in windows if folder is None or w.corner not in folder]
     unread = {w.corner for w in missing}
-    state = model.prepare() if missing else None
+    prepared = cache(model.prepare)  # once, and only if some block has to be computed
     reads = one_ahead(partial(read_window, imagery), missing)
 
     def finish(window: BlockWindow) -> MapBlock | None:
+        pixels = next(reads) if window.corner in unread else None
         found = _stored(folder, window)
         if found is _ABSENT:
-            pixels = next(reads) if window.corner in unread else read_window(imagery, window)
-            found = map_window(model, state, pixels, window)
+            found = map_window(
+                model, prepared(), read_window(imagery, window) if pixels is None else pixels, window
+            )
             if folder is not None:
                 folder.put(window.corner, found)
         return found if isinstance(found, MapBlock) else None
@@ -196,14 +198,17 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generato
 
     At most one result waits to be taken, so memory is bounded by two of them.
     """
-    with ThreadPoolExecutor(1, "landmeta-ahead") as worker:
-        waiting: Future[Result] | None = None
+    worker = ThreadPoolExecutor(1, "landmeta-ahead")
+    waiting: Future[Result] | None = None
+    try:
         for item in items:
             ready, waiting = waiting, worker.submit(work, item)
             if ready is not None:
                 yield ready.result()
         if waiting is not None:
             yield waiting.result()
+    finally:
+        worker.shutdown(cancel_futures=True)
 
 
 def read_window(imagery: Imagery, window: BlockWindow) -> Float[np.ndarray, "band y x"]:

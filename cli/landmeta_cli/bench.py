@@ -73,7 +73,7 @@ def speed(
     ] = 6,
     part: Annotated[
         list[str] | None,
-        typer.Option(help="map (adapting too), engines or store; repeat for several. Default: all."),
+        typer.Option(help="map (adapting too), scale, engines or store; repeat for several. Default: all."),
     ] = None,
     as_json: _Json = False,
     debug: _Debug = False,

@@ -104,6 +104,7 @@ class BenchData:
             "regions": self.regions_of,
             "tiles": len(index),
             "checksum": digest.hexdigest()[:16],
+            "published": _digest(self.published),
         }
 
     def notes(self) -> dict[str, Any]:
@@ -128,6 +129,16 @@ class BenchData:
             start=str(start) if start else None,
         )
         return parse_config(tables)
+
+
+def _digest(trial: Trial | None) -> str | None:
+    """A checksum of the tiles of a trial's tasks."""
+    if trial is None:
+        return None
+    digest = hashlib.sha256()
+    for task in trial.tasks:
+        digest.update(task.support.tobytes() + task.query.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _ensure_store(request: SuiteRequest, progress: Progress) -> Path:

@@ -117,7 +117,7 @@ class _Bench:
 
     def _trained(self, cell: Cell) -> dict[str, Any]:
         from landmeta.bench.evaluation import NetworkContender
-        from landmeta.bench.presets import QUERIES, WAYS
+        from landmeta.bench.presets import WAYS
         from landmeta.bench.protocols import compat_regions, compat_tasks, fair
         from landmeta_cli.bench_training import train_cell
 
@@ -125,12 +125,9 @@ class _Bench:
         learner, training = train_cell(cell, size, self.data, self.out, self.progress)
         as_trained = {"rate": training["inner_rate"], "pos_weight": size.pos_weight or WAYS}
         recipes = {
-            "fair": (
-                fair(steps=size.test_steps, **as_trained, batch=QUERIES),
-                fair(steps=size.test_steps, **as_trained, batch=16),
-            ),
+            "fair": (fair(steps=size.test_steps, **as_trained),) * 2,
             "meteor_compat": (
-                compat_tasks(steps=size.inner_steps, **as_trained, batch=QUERIES),
+                compat_tasks(steps=size.inner_steps, **as_trained),
                 compat_regions(steps=size.compat_steps, rate=as_trained["rate"]),
             ),
         }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landmeta.errors import Interrupted, LandmetaError
+from landmeta.block_folder import PLAN
+from landmeta.devices import DeviceName, choose_device
 from landmeta_cli.console import Progress
 from landmeta_cli.provenance import sha256, version
-from landmeta_cli.run_folder import BLOCKS
+from landmeta_cli.run_folder import BLOCKS, staging_folder
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -32,9 +34,6 @@ class Cluster:
 
     def __bool__(self) -> bool:
         return bool(self.scheduler or self.workers)
-
-
-_GO_ON = "finished blocks are kept: the same command with --resume goes on"
 
 
 def write_products(
@@ -63,18 +62,17 @@ def write_products(
     from landmeta.prediction import map_blocks
     from landmeta_maps.writer import write_map
 
-    with _resumable():
-        wanted = None if outline is None else meets(outline, imagery.grid)
-        kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery, device))
-        if cluster:
-            from landmeta.cluster import connect, map_on_cluster
+    wanted = None if outline is None else meets(outline, imagery.grid)
+    kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery, device))
+    if cluster:
+        from landmeta.cluster import connect, map_on_cluster
 
-            with connect(cluster.scheduler, cluster.workers) as client:
-                map_on_cluster(model, imagery, client, kept, progress=progress, wanted=wanted)
-        blocks = map_blocks(model, imagery, folder=kept, progress=progress, wanted=wanted)
-        if outline is not None:
-            blocks = keep_inside(blocks, outline, imagery.grid)
-        return write_map(blocks, imagery.grid, model.legend, folder)
+        with connect(cluster.scheduler, cluster.workers) as client:
+            map_on_cluster(model, imagery, client, kept, progress=progress, wanted=wanted)
+    blocks = map_blocks(model, imagery, folder=kept, progress=progress, wanted=wanted)
+    if outline is not None:
+        blocks = keep_inside(blocks, outline, imagery.grid)
+    return write_map(blocks, imagery.grid, model.legend, folder)
 
 
 def write_stability(
@@ -95,6 +93,18 @@ def write_stability(
         return stability(model, imagery, blocks=blocks, seed=seed, put=put)
 
 
+def device_for(name: DeviceName, out: Path, *, resume: bool) -> DeviceName:
+    """The device of a run to `out`; `auto` goes on where the finished blocks of a stopped run were computed.
+
+    Raises:
+        DeviceError: CUDA is asked for, or was computed on, where there is none.
+    """
+    if name == "auto" and resume:
+        with suppress(OSError, ValueError, KeyError):
+            name = json.loads((staging_folder(out) / BLOCKS / PLAN).read_text(encoding="utf-8"))["device"]
+    return choose_device(name)
+
+
 def map_plan(model: Path, imagery: Imagery, device: str) -> dict[str, Any]:
     """What decides the bytes of the blocks: model, device, files and the part of them that is mapped."""
     files = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in imagery.paths if p.is_file()]
@@ -107,20 +117,6 @@ def map_plan(model: Path, imagery: Imagery, device: str) -> dict[str, Any]:
         "grid": (str(imagery.grid.crs), tuple(imagery.grid.affine), tuple(imagery.grid.shape)),
         "origin": imagery.origin,
     }
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Tell whoever is stopped here, by a fault or by Ctrl-C, that the work is not lost."""
-    try:
-        yield
-    except LandmetaError as error:
-        if "--resume" not in error.hint:
-            error.hint = f"{error.hint}; {_GO_ON}" if error.hint else _GO_ON
-        raise
-    except KeyboardInterrupt as stop:
-        msg = "interrupted"
-        raise Interrupted(msg, _GO_ON) from stop
 
 
 def meets(outline: Geometry, grid: GeoBox) -> Callable[[BlockWindow], bool]:

@@ -6,15 +6,16 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landmeta.devices import DeviceName, choose_device
+from landmeta.devices import DeviceName
 from landmeta.errors import CheckpointError, DeviceError, ImageryError
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
-from landmeta_cli.mapping import Cluster, meets, write_products, write_stability
+from landmeta_cli.mapping import Cluster, device_for, meets, write_products, write_stability
 from landmeta_cli.provenance import sha256
 from landmeta_cli.requests import PredictRequest
 from landmeta_cli.run_folder import check_target, staged
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from odc.geo.geom import Geometry
 
     from landmeta.ensemble import Ensemble
+    from landmeta.prediction import BlockWindow, MappingModel
     from landmeta.published import PublishedEnsemble
     from landmeta.raster import Imagery
     from landmeta_maps.summary import MapSummary
 
+_TRIED = 16  # blocks that are looked at for one with data
 _PIXEL_RATIO = 1.5
 """Pixels that differ more in size than this show objects at another scale than the model knows."""
 
@@ -62,8 +65,8 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
     Raises:
         LandmetaError: The leaf says what is wrong: model, imagery, region, cluster or output folder.
     """
-    watch, request = Watch(progress), replace(request, device=_device(request))
-    out = request.out or Path("runs") / request.imagery[0].resolve().stem
+    watch, out = Watch(progress), _out(request)
+    request = replace(request, device=_device(request))
     check_target(out, overwrite=request.overwrite, resume=request.resume)
     with watch.stage("read"):
         prepared = prepare(request)
@@ -138,10 +141,14 @@ def prepare(request: PredictRequest) -> Prepared:
     return Prepared(model, folder, kept, clip(imagery, region), outline_of(region), name)
 
 
+def _out(request: PredictRequest) -> Path:
+    return request.out or Path("runs") / request.imagery[0].resolve().stem
+
+
 def _device(request: PredictRequest) -> DeviceName:
     """Where this process computes."""
     if not (request.scheduler or request.workers):
-        return choose_device(request.device)
+        return device_for(request.device, _out(request), resume=request.resume)
     if request.device == "cuda":
         msg = "the workers of a cluster compute on their CPUs, --device asks for cuda"
         raise DeviceError(
@@ -179,8 +186,8 @@ def _fitting(imagery: Imagery, bands: tuple[str, ...], pixel_m: float | None) ->
 
 
 def estimate(request: PredictRequest) -> Estimate:
-    """What the map would take, from reading and mapping its middle block; writes nothing."""
-    from landmeta.prediction import map_window, plan_blocks, read_window
+    """What the map would take, from reading and mapping one of its blocks; writes nothing."""
+    from landmeta.prediction import plan_blocks
 
     prepared = prepare(request)
     model, imagery = prepared.model, prepared.imagery
@@ -188,17 +195,28 @@ def estimate(request: PredictRequest) -> Estimate:
     if prepared.outline is not None:
         inside = meets(prepared.outline, imagery.grid)
         windows = [w for w in windows if inside(w)] or windows
-    window = windows[len(windows) // 2]
-    state = model.prepare()
-    begun = time.perf_counter()
-    map_window(model, state, read_window(imagery, window), window)
-    seconds = time.perf_counter() - begun
+    window, seconds = _timed(model, imagery, windows)
     pixels = sum(w.height * w.width for w in windows)
     share = window.height * window.width / pixels
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
     # Finished blocks and plain rasters hold each pixel once more until the COGs are written.
     disk = 3 * pixels * (3 + 2 * len(model.legend)) / 2**20
     return Estimate(len(windows), pixels, seconds / share, peak, disk)
+
+
+def _timed(
+    model: MappingModel, imagery: Imagery, windows: Sequence[BlockWindow]
+) -> tuple[BlockWindow, float]:
+    """A block with data, from the middle on, and the seconds to read and map it once all is warm."""
+    from landmeta.prediction import map_window, read_window
+
+    state, middle = model.prepare(), len(windows) // 2
+    for window in [*windows[middle:], *windows[:middle]][:_TRIED]:
+        if map_window(model, state, read_window(imagery, window), window) is not None:
+            break
+    begun = time.perf_counter()
+    map_window(model, state, read_window(imagery, window), window)
+    return window, time.perf_counter() - begun
 
 
 def _settings(request: PredictRequest) -> dict[str, Any]:

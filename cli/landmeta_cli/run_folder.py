@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from landmeta.errors import OutputError
+from landmeta.errors import Interrupted, LandmetaError, OutputError
 
 MARK = "provenance.json"
 """File that makes a folder a finished run."""
@@ -25,6 +25,7 @@ OWNER = ".owner"
 """File in a staging folder that says which process writes it."""
 BLOCKS = "blocks"
 """Folder in a staging folder with the finished blocks of the map."""
+_GO_ON = "finished blocks are kept: the same command with --resume goes on"
 
 
 def check_target(out: Path, *, overwrite: bool, resume: bool = False, inputs: tuple[Path, ...] = ()) -> None:
@@ -82,7 +83,8 @@ def staged(out: Path, *, resume: bool = False) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         _claim(staging, resume=resume)
         try:
-            yield staging
+            with _resumable(staging):
+                yield staging
             shutil.rmtree(staging / BLOCKS, ignore_errors=True)
             _publish(staging, out)
         except BaseException:
@@ -97,6 +99,22 @@ def staged(out: Path, *, resume: bool = False) -> Iterator[Path]:
             msg = f"the run folder {out} could not be written: {error}"
             raise OutputError(msg, "free some space or give another --out") from error
         raise
+
+
+@contextmanager
+def _resumable(staging: Path) -> Iterator[None]:
+    """Tell whoever is stopped here, by a fault or by Ctrl-C, that the blocks finished so far are not lost."""
+    try:
+        yield
+    except LandmetaError as error:
+        if has_blocks(staging) and "--resume" not in error.hint:
+            error.hint = f"{error.hint}; {_GO_ON}" if error.hint else _GO_ON
+        raise
+    except KeyboardInterrupt as stop:
+        if not has_blocks(staging):
+            raise
+        msg = "interrupted"
+        raise Interrupted(msg, _GO_ON) from stop
 
 
 def staging_folder(out: Path) -> Path:

@@ -27,7 +27,8 @@ _SIDE = 1000
 _SIDES = (1000, 2000, 3000)
 """Rasters full of data, the scene repeated."""
 _TILE_SIDE = 10_980
-"""Of a Sentinel-2 tile; the raster is sparse, with data in one corner."""
+"""Of a Sentinel-2 tile. For memory the raster is sparse, with data in one corner; a GPU maps it full, on 8 GB
+of temporary disk."""
 _WORKERS_SIDE = 2048
 _OVERLAPPED_S = 2.0
 """Goal: seconds a million pixels of reading, blending and writing together."""

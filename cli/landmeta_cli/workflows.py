@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landmeta.devices import choose_device
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
-from landmeta_cli.mapping import write_products, write_stability
+from landmeta_cli.mapping import device_for, write_products, write_stability
 from landmeta_cli.requests import AdaptRequest, Effort
 from landmeta_cli.run_folder import check_target, staged
 from landmeta_cli.run_report import build_report, verdict
@@ -35,8 +34,8 @@ def adapt_run(request: AdaptRequest, *, progress: Progress = silent) -> RunResul
     Raises:
         LandmetaError: The leaf says what is wrong: imagery, labels, region, checkpoint, device or output.
     """
-    watch, request = Watch(progress), replace(request, device=choose_device(request.device))
-    out = request.out or default_folder(request)
+    watch, out = Watch(progress), request.out or default_folder(request)
+    request = replace(request, device=device_for(request.device, out, resume=request.resume))
     check_target(out, overwrite=request.overwrite, resume=request.resume)
     with watch.stage("read"):
         inputs = _read(request)

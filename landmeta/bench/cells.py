@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from landmeta.errors import BenchError, Interrupted, OutputError
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "cells"
 
 State: TypeAlias = Literal["done", "failed", "kept"]

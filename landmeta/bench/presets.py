@@ -41,8 +41,9 @@ class Preset:
         inner_steps: Inner steps in training.
         inner_rates: Their rate; of several, each training takes the one with the least loss on tasks of its
             own regions before the first outer step.
-        pos_weight: Weight of positives in meta-training; the number of ways if 0, as published, which tilts
-            every class model towards yes. Three negatives a positive are balanced by 3.
+        pos_weight: Weight of positives in meta-training, and in tests with its loss; the number of ways if 0,
+            as published, which tilts every class model towards yes. Three negatives a positive are balanced
+            by 3.
         validations: Points of the training curve, on `validation_tasks` tasks.
         test_steps: Inner steps under the protocol `fair`, at the rate and with the loss of training.
         compat_steps: Inner steps in regions under `meteor_compat`.

@@ -2,17 +2,17 @@
 
 `fair` treats every norm alike: whole support in each step, rate and loss of training, a state of its own for
 every class model, for TaskNorm one pass of the support through the adapted model as context, then queries in
-mode `query`, shuffled.
-`meteor_compat` does as the evaluator that was released with the main paper: balanced tasks never leave mode
-`context`; in regions the steps take minibatches, all class models end with the state that the last one left,
-and queries come sorted by class.
+mode `query`. `meteor_compat` does as the code released with the main paper: balanced tasks never leave mode
+`context`, as its training script tests them; in regions, as in its evaluator, the steps take minibatches and
+all class models end with the state that the last one left. In which batches queries come is another matter
+(`landmeta.bench.compositions`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,7 +31,6 @@ from landmeta.norms import (
     norm_layers,
 )
 
-ProtocolName: TypeAlias = Literal["fair", "meteor_compat"]
 Params: TypeAlias = dict[str, Tensor]
 
 _OWN_MOMENTS = (InstanceNorm, GroupNorm, LayerNorm, NoNorm)
@@ -64,22 +63,18 @@ class Recipe:
     """How class models are adapted and asked.
 
     Attributes:
-        protocol: Name that results carry.
         steps: Inner steps a class.
         rate: Their rate, where the learner has not learned its own.
         pos_weight: Weight of positives in their loss.
-        batch: Queries of a small batch.
         minibatch: Support images a step, drawn with replacement; 0 takes the whole support.
         mode: Mode of the norms when queries are asked.
         context: Whether TaskNorm takes its context from the support under the adapted model.
         last_state: Whether the state goes on from class to class, and all ask with what the last one left.
     """
 
-    protocol: ProtocolName
     steps: int
     rate: float
     pos_weight: float
-    batch: int
     minibatch: int = 0
     mode: Mode = "query"
     context: bool = True
@@ -90,25 +85,24 @@ class Recipe:
         minds_mode = any(not (isinstance(x, _OWN_MOMENTS) or x.transductive) for x in norm_layers(network))
         return replace(
             self,
-            protocol="fair",
             mode=self.mode if minds_mode else "query",
             context=self.context and _takes_context(network),
         )
 
 
-def fair(*, steps: int, rate: float, pos_weight: float, batch: int) -> Recipe:
+def fair(*, steps: int, rate: float, pos_weight: float) -> Recipe:
     """The protocol under which norms can be compared: rate and weight of positives are those of training."""
-    return Recipe("fair", steps, rate, pos_weight, batch)
+    return Recipe(steps, rate, pos_weight)
 
 
-def compat_tasks(*, steps: int, rate: float, pos_weight: float, batch: int) -> Recipe:
+def compat_tasks(*, steps: int, rate: float, pos_weight: float) -> Recipe:
     """Balanced tasks as the released training code tests them: in train mode, all else as in training."""
-    return Recipe("meteor_compat", steps, rate, pos_weight, batch, mode="context", context=False)
+    return Recipe(steps, rate, pos_weight, mode="context", context=False)
 
 
-def compat_regions(*, steps: int = 60, rate: float = 0.4, batch: int = 16) -> Recipe:
+def compat_regions(*, steps: int, rate: float) -> Recipe:
     """Whole regions as the released evaluator fits and predicts them; its loss does not weigh positives."""
-    return Recipe("meteor_compat", steps, rate, 1.0, batch, minibatch=8, context=False, last_state=True)
+    return Recipe(steps, rate, 1.0, minibatch=8, context=False, last_state=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from landmeta.bench.evaluation import column_results
-from landmeta.bench.metrics import METRICS, Estimate, calibration_estimate, difference, estimate
+from landmeta.bench.metrics import Estimate, calibration_estimate, difference, estimate
 from landmeta.bench.presets import RIVALS
 from landmeta.bench.registry import Suite
 
@@ -162,8 +162,3 @@ def suite_rows(suite: Suite, cells: Sequence[Mapping[str, Any]]) -> list[Row]:
         done = tuple(c for c in own if c["state"] == "done")
         rows.append(Row(label, method, norm, printed, done, tuple(c for c in own if c["state"] == "failed")))
     return rows
-
-
-def metric_names() -> tuple[str, ...]:
-    """Metrics of a report, in its order."""
-    return tuple(METRICS)

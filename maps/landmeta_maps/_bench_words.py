@@ -178,7 +178,7 @@ def _train_mode(rows: Sequence[Row]) -> Iterator[str]:
             compat = row.value("meteor_compat", "balanced", "binary_accuracy")
             fair = row.value("fair", "balanced", "binary_accuracy")
             yield (
-                f"{row.label} on balanced tasks: {shown(compat)} as the released evaluator measures, which "
+                f"{row.label} on balanced tasks: {shown(compat)} as the released training code tests, which "
                 "never "
                 f"leaves train mode and so takes moments from the query, {shown(fair)} when it does not."
             )

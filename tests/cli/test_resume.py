@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,22 +207,41 @@ sys.exit(run(sys.argv[1:]))
 
 
 def test_ctrl_c_in_the_middle_of_a_map_is_one_line_and_the_run_goes_on(
-    arguments: list[str], small_blocks: None, landmeta: Callable[..., Said], tmp_path: Path
+    arguments: list[str],
+    small_blocks: None,
+    landmeta: Callable[..., Said],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from landmeta import prediction
+
     out = tmp_path / "run"
     command = [sys.executable, "-c", SLOW, *arguments, "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         blocks, until = staging_folder(out) / "blocks", time.monotonic() + 90
         while len([*blocks.glob("*.npz")]) < 2 and time.monotonic() < until:
             time.sleep(0.01)
+        finished = {path.name: path.stat().st_mtime_ns for path in blocks.glob("*.npz")}
         process.send_signal(signal.SIGINT)
         said, err = process.communicate()
     assert (process.returncode, said) == (130, "")
+    assert len(finished) >= 2
+    assert finished.items() <= {path.name: path.stat().st_mtime_ns for path in blocks.glob("*.npz")}.items()
     assert [line for line in err.splitlines() if line.startswith(("error", "hint", "Trace"))] == [
         "error: interrupted",
         "hint: finished blocks are kept: the same command with --resume goes on",
     ]
+    computed: list[str] = []
+    whole = prediction.map_window
+
+    def again(*given: Any) -> MapBlock | None:
+        computed.append("{:07d}-{:07d}.npz".format(*given[3].corner))
+        return whole(*given)
+
+    monkeypatch.setattr(prediction, "map_window", again)
     assert landmeta(*arguments, "--out", out, "--resume").code == 0
+    assert computed
+    assert not set(computed) & set(finished)
 
 
 def test_two_runs_to_one_folder_do_not_mix(

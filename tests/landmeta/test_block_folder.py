@@ -116,3 +116,15 @@ def test_what_is_finished_is_not_computed_again(stripes, adapted: Adapted, tmp_p
     again = list(map_blocks(Untouchable(), stripes[0], block=96, folder=folder))  # type: ignore[arg-type]
     assert all(same(a, b) for a, b in zip(again, expected, strict=True))
     assert len(plan_blocks(stripes[0], align=8, context=48, block=96)) >= len(expected)
+
+
+def test_a_map_whose_blocks_are_all_there_mends_the_damaged_ones(stripes, adapted, tmp_path: Path) -> None:
+    folder = BlockFolder(tmp_path, PLAN)
+    whole = list(map_blocks(adapted.ensemble, stripes[0], folder=folder, block=32))
+    cut, empty, *_ = sorted(tmp_path.glob("*.npz"))
+    cut.write_bytes(cut.read_bytes()[:100])
+    empty.write_bytes(b"")
+    again = list(map_blocks(adapted.ensemble, stripes[0], folder=folder, block=32))
+    assert len(again) == len(whole)
+    assert all(same(a, b) for a, b in zip(again, whole, strict=True))
+    assert same(folder.get((whole[0].row, whole[0].col)), whole[0])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmeta.adaptation import Adapted, adapt_region
+from landmeta.devices import choose_device
 from landmeta.prediction import map_blocks, one_ahead, plan_blocks, predict
 from landmeta.raster import imagery_of_array
 
@@ -160,6 +161,8 @@ def test_a_model_computes_where_its_tensors_are_wherever_the_window_is(adapted):
 def test_a_gpu_gives_the_map_of_the_cpu(stripes, effort):
     here, there = (
         predict(adapt_region(stripes[0], stripes[1], effort=effort, device=device).ensemble, stripes[0])
-        for device in ("cpu", "cuda")
+        for device in ("cpu", choose_device("cuda"))
     )
-    assert (here.codes == there.codes).mean() > 0.99
+    apart = here.probabilities.astype(int) - there.probabilities.astype(int)
+    assert np.percentile(abs(apart), 99) <= 10  # of 10,000
+    assert (here.codes == there.codes).mean() > 0.999

@@ -97,7 +97,7 @@ def accuracies(norm: str, recipe: Recipe) -> dict[str, float]:
     return {name: column_results(found)[0].scores["accuracy"] for name, found in kept.items()}
 
 
-RECIPE = fair(steps=60, rate=1.0, pos_weight=1.0, batch=16)
+RECIPE = fair(steps=60, rate=1.0, pos_weight=1.0)
 
 
 def test_the_ordering_effect_of_tbn_appears_with_class_sorted_batches_and_vanishes_with_shuffled_ones() -> (
@@ -118,25 +118,25 @@ def test_norms_with_a_context_of_support_do_not_depend_on_the_composition(norm: 
 
 
 def test_cbn_and_tasknorm_show_the_effect_where_the_evaluator_never_leaves_train_mode() -> None:
-    recipe = compat_tasks(steps=60, rate=1.0, pos_weight=1.0, batch=16)
+    recipe = compat_tasks(steps=60, rate=1.0, pos_weight=1.0)
     found = accuracies("cbn", recipe)
     assert found["shuffled"] > 0.9
     assert found["class_sorted"] < 0.5
 
 
 def test_recipes_are_the_same_in_effect_for_norms_that_mind_neither_mode_nor_context() -> None:
-    one = fair(steps=1, rate=0.1, pos_weight=1.0, batch=2)
-    other = compat_tasks(steps=1, rate=0.1, pos_weight=1.0, batch=2)
+    one = fair(steps=1, rate=0.1, pos_weight=1.0)
+    other = compat_tasks(steps=1, rate=0.1, pos_weight=1.0)
     options = {norm: Levels(norm) for norm in ("tbn", "cbn", "tasknorm_i", "in", "gn", "ln", "none")}
     alike = [n for n, network in options.items() if one.in_effect(network) == other.in_effect(network)]
     assert alike == ["tbn", "in", "gn", "ln", "none"]
-    assert one.in_effect(options["in"]) != compat_regions(steps=1, rate=0.1, batch=2).in_effect(options["in"])
+    assert one.in_effect(options["in"]) != compat_regions(steps=1, rate=0.1).in_effect(options["in"])
 
 
 @pytest.mark.parametrize("norm", ["tbn", "in"])
 def test_recipes_that_are_the_same_in_effect_give_the_same_answers(norm: str) -> None:
-    assert accuracies(norm, fair(steps=3, rate=1.0, pos_weight=1.0, batch=16)) == accuracies(
-        norm, compat_tasks(steps=3, rate=1.0, pos_weight=1.0, batch=16)
+    assert accuracies(norm, fair(steps=3, rate=1.0, pos_weight=1.0)) == accuracies(
+        norm, compat_tasks(steps=3, rate=1.0, pos_weight=1.0)
     )
 
 
@@ -161,8 +161,8 @@ def test_the_released_evaluator_asks_all_class_models_with_the_state_of_the_last
 
     tiles = Tiles([0, 0, 1, 1, 2, 2])
     images, positions = torch.from_numpy(tiles.images), np.array([0, 0, 1, 1, 2, 2])
-    shared = fit_classes(Learner("cbn"), images, positions, compat_regions(steps=3))
-    own = fit_classes(Learner("cbn"), images, positions, fair(steps=3, rate=0.4, pos_weight=1.0, batch=16))
+    shared = fit_classes(Learner("cbn"), images, positions, compat_regions(steps=3, rate=0.4))
+    own = fit_classes(Learner("cbn"), images, positions, fair(steps=3, rate=0.4, pos_weight=1.0))
     assert all(model.state is shared[-1].state for model in shared)
     # All class models see the same images, so the shared state has only been updated more often.
     moved = float(shared[0].state["norm1"]["running_mean"].abs().sum())
