@@ -222,8 +222,13 @@ def _numbered(values: _Column, tiles: int) -> tuple[Int[np.ndarray, "tile"], tup
         column = values
     else:
         column = pd.Series(np.broadcast_to(np.asarray(values), tiles))
-    ids, names = pd.factorize(column, sort=True)
-    texts = [str(name) for name in names]
+    # Not sort=True: that is the order of a column's categories, which hangs on the store's other datasets.
+    found, distinct = pd.factorize(column)
+    names = list(distinct)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names) + 1, np.int64)
+    rank[order], rank[-1] = np.arange(len(names)), -1  # -1: missing
+    ids, texts = rank[found], [str(names[i]) for i in order]
     if (ids < 0).any():
         texts = texts if "" in texts else [*texts, ""]
         ids = np.where(ids < 0, texts.index(""), ids)

@@ -108,3 +108,14 @@ def test_a_region_that_is_not_there_is_answered_with_those_that_are() -> None:
         DataError, match="no tile of region '8' in season 'winter': the table has 1 fall, 8 fall"
     ):
         table.of_region("8", "winter")
+
+
+def test_tiles_are_numbered_by_name_whatever_the_order_of_a_column_s_categories() -> None:
+    regions = ["b", "a", "c", "a"]
+    plain = TileTable.from_frame(pd.DataFrame({"region": regions, "season": "", "class_code": [1, 2, 1, 2]}))
+    mixed = pd.Categorical(regions, categories=["zz", "c", "b", "a"])
+    other = TileTable.from_frame(pd.DataFrame({"region": mixed, "season": "", "class_code": [1, 2, 1, 2]}))
+    assert other.regions == plain.regions == ("a", "b", "c")
+    np.testing.assert_array_equal(other.region, plain.region)
+    np.testing.assert_array_equal(other.block, plain.block)
+    assert [r.region for r in other.by_region()] == ["a", "b", "c"]
