@@ -123,7 +123,7 @@ class _Bench:
 
         size = self.size
         learner, training = train_cell(cell, size, self.data, self.out, self.progress)
-        as_trained = {"rate": training["inner_rate"], "pos_weight": size.pos_weight or WAYS}
+        as_trained = {"rate": training["inner_rate"], "pos_weight": size.pos_weight or float(WAYS)}
         recipes = {
             "fair": (fair(steps=size.test_steps, **as_trained),) * 2,
             "meteor_compat": (
