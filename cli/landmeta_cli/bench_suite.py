@@ -124,8 +124,9 @@ class _Bench:
         size = self.size
         learner, training = train_cell(cell, size, self.data, self.out, self.progress)
         as_trained = {"rate": training["inner_rate"], "pos_weight": size.pos_weight or float(WAYS)}
+        alike = fair(steps=size.test_steps, **as_trained)
         recipes = {
-            "fair": (fair(steps=size.test_steps, **as_trained),) * 2,
+            "fair": (alike, alike),
             "meteor_compat": (
                 compat_tasks(steps=size.inner_steps, **as_trained),
                 compat_regions(steps=size.compat_steps, rate=as_trained["rate"]),
@@ -133,7 +134,7 @@ class _Bench:
         }
         found: dict[str, Any] = {}
         for name, (on_tasks, on_regions) in recipes.items():
-            same = recipes["fair"][0].in_effect(learner.network) == on_tasks.in_effect(learner.network)
+            same = alike.in_effect(learner.network) == on_tasks.in_effect(learner.network)
             found[name] = self._scores(
                 cell,
                 name,

@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class Prepared:
     model: Ensemble | PublishedEnsemble
     folder: Path
     notes: dict[str, Any]
+    device: DeviceName
     imagery: Imagery
     outline: Geometry | None
     region: str
@@ -66,7 +67,6 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
         LandmetaError: The leaf says what is wrong: model, imagery, region, cluster or output folder.
     """
     watch, out = Watch(progress), _out(request)
-    request = replace(request, device=_device(request))
     check_target(out, overwrite=request.overwrite, resume=request.resume)
     with watch.stage("read"):
         prepared = prepare(request)
@@ -87,7 +87,7 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
                 prepared.imagery,
                 prepared.outline,
                 folder,
-                device=request.device,
+                device=prepared.device,
                 progress=progress,
                 cluster=cluster,
             )
@@ -112,7 +112,7 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
             inputs=paths,
             command=request.command,
             seed=0,
-            settings=_settings(request),
+            settings=_settings(request, prepared),
         )
     return RunResult(out, report)
 
@@ -130,15 +130,15 @@ def prepare(request: PredictRequest) -> Prepared:
     from landmeta.checkpoints import load_ensemble
     from landmeta.raster import open_imagery
 
-    folder = model_folder(request.run)
-    model = load_ensemble(folder).to(_device(request))
+    device, folder = _device(request), model_folder(request.run)
+    model = load_ensemble(folder).to(device)
     notes = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     region = resolved(request.region)
     whole = open_imagery(request.imagery, bands=request.bands, scale=request.scale, offset=request.offset)
     imagery = _fitting(whole, model.bands.names, notes.get("pixel_m"))
     name = region.name if region else request.imagery[0].stem
     kept = {key: notes[key] for key in ("start_sha256", "effort", "seed", "pixel_m") if key in notes}
-    return Prepared(model, folder, kept, clip(imagery, region), outline_of(region), name)
+    return Prepared(model, folder, kept, device, clip(imagery, region), outline_of(region), name)
 
 
 def _out(request: PredictRequest) -> Path:
@@ -219,14 +219,14 @@ def _timed(
     return window, time.perf_counter() - begun
 
 
-def _settings(request: PredictRequest) -> dict[str, Any]:
+def _settings(request: PredictRequest, prepared: Prepared) -> dict[str, Any]:
     return {
         "run": str(request.run),
         "region": request.region,
         "bands": request.bands,
         "scale": request.scale,
         "offset": request.offset,
-        "device": request.device,
+        "device": prepared.device,
         "min_area": request.min_area,
         "stability_blocks": request.stability_blocks,
     }
@@ -248,7 +248,7 @@ def _report(
         stability=stable,
         timing_s=timing_s,
         warnings=prepared.imagery.warnings,
-        settings=_settings(request),
+        settings=_settings(request, prepared),
     )
     return report | {"model_from": _origin(prepared.folder)}
 
