@@ -23,6 +23,10 @@ CONNECT_S = 10
 _LOSSES = 5
 """Times that a scheduler may lose blocks in flight together with the model, as when a worker dies."""
 
+_QUIET = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
+"""Settings of local workers. Without a dashboard nobody sees what they sample of themselves 100 times a
+second; where every core has a worker, that and the ticks of the scheduler take time from mapping."""
+
 _AHEAD = 2
 """Blocks in flight for each thread of the cluster: bounds the memory here and there."""
 
@@ -38,21 +42,23 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     Raises:
         ClusterError: No scheduler answers, or it has no workers.
     """
+    with _local_client(workers) if scheduler is None else _client_of(scheduler) as client:
+        yield client
+
+
+@contextmanager
+def _local_client(workers: int) -> Iterator[Client]:
+    """A client of so many new processes on this machine, ended with it."""
+    import dask
     from distributed import Client, LocalCluster
 
-    if scheduler is None:
-        free = {"dashboard_address": ":0"}  # else the port of any other Dask on this machine, with a warning
-        local = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=None,
-            processes=True,
-            scheduler_kwargs=free,
-        )
-        with local as cluster, Client(cluster) as client:
-            yield client
-        return
-    with _client_of(scheduler) as client:
+    free = {"dashboard_address": ":0"}  # else the port of any other Dask on this machine, with a warning
+    one_core = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
+    with (
+        dask.config.set(_QUIET),
+        LocalCluster(dashboard_address=None, scheduler_kwargs=free, **one_core) as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 

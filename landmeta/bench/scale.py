@@ -87,7 +87,8 @@ def worker_row(
 
 
 def _import_all() -> None:
-    import landmeta.ensemble  # noqa: F401 - a worker that has just started has imported nothing
+    import landmeta.ensemble  # a worker that has just started has imported nothing
+    import landmeta.raster  # noqa: F401
 
 
 @dataclass(frozen=True, slots=True)
