@@ -321,56 +321,57 @@ def region_task(
 
 
 def imbalanced(
-    task: Task,
-    share: float,
-    rng: np.random.Generator,
-    *,
-    size: int | None = None,
-    concentration: float = 100.0,
+    task: Task, share: float, rng: np.random.Generator, *, size: int = 48, concentration: float = 100.0
 ) -> Task:
-    """The task with its query thinned so that one class, drawn at random, dominates.
+    """The task with `size` queries of which one class, drawn at random, has about `share`.
 
     Class shares are a draw of a Dirichlet distribution whose mean gives `share` to that class and the same
-    to all others. Each class keeps a tile at least.
+    to all others, of which some may drop out. A class with fewer tiles than its share asks for gives some of
+    them more than once, so that size and shares are the same whatever the region holds; for that, only
+    classes with `size / 6` tiles or more dominate (or those with the most, where none has).
 
     Args:
         task: with as large a query as there is, such as from `region_task`.
         share: mean share of the dominant class, from 1 / classes (balanced) to 0.95.
         rng: source of the draw.
-        size: query tiles wanted; by default as many as the shares allow.
+        size: queries of the task that is made.
         concentration: of the Dirichlet distribution; `math.inf` for the mean itself.
 
     Raises:
         ValueError: `share` is outside its range.
-        DataError: a class has too few query tiles for `size`.
     """
     classes = len(task.classes)
     if not 1 / classes - 1e-9 <= share <= 0.95:
         msg = f"share {share} of the dominant class is outside 1/{classes} (balanced) to 0.95"
         raise ValueError(msg)
-    mean = np.full(classes, (1 - share) / (classes - 1))
-    mean[rng.integers(classes)] = share
-    drawn = mean if math.isinf(concentration) else rng.dirichlet(concentration * mean)
     pools = [np.flatnonzero(task.query_codes == code) for code in task.classes]
     there = np.array([len(pool) for pool in pools])
-    total = size or int((there / np.maximum(drawn, 1e-12)).min())
-    wanted = _apportion(drawn, max(total, classes))
-    if (wanted > there).any():
-        k = int((wanted - there).argmax())
-        msg = f"class {task.classes[k]} has {there[k]} query tiles, {wanted[k]} are wanted for {total} in all"
-        raise DataError(msg, "ask for a smaller size or share")
-    keep = np.concatenate(
-        [np.sort(rng.choice(p, n, replace=False)) for p, n in zip(pools, wanted, strict=True)]
-    )
+    mean = np.full(classes, (1 - share) / (classes - 1))
+    mean[rng.choice(np.flatnonzero(there >= min(size / 6, there.max())))] = share
+    mean[there == 0] = 0  # a class without queries cannot be asked for
+    drawn = mean if math.isinf(concentration) else _dirichlet(concentration * mean, rng)
+    wanted = _apportion(drawn / drawn.sum(), size)
+    keep = np.concatenate([_drawn(pool, n, rng) for pool, n in zip(pools, wanted.tolist(), strict=True)])
     return replace(task, query=task.query[keep], query_codes=task.query_codes[keep])
 
 
+def _dirichlet(weights: Float[np.ndarray, "_"], rng: np.random.Generator) -> Float[np.ndarray, "_"]:
+    """A draw in which classes of no weight have no share."""
+    shares = np.zeros(len(weights))
+    shares[weights > 0] = rng.dirichlet(weights[weights > 0])
+    return shares
+
+
+def _drawn(pool: Int[np.ndarray, "_"], count: int, rng: np.random.Generator) -> Int[np.ndarray, "_"]:
+    """`count` of a pool in ascending order, each as often as any other but for one."""
+    rounds = [rng.permutation(pool) for _ in range(-(-count // max(1, len(pool))))]
+    picked: Int[np.ndarray, "_"] = np.sort(np.concatenate([pool[:0], *rounds])[:count])
+    return picked
+
+
 def _apportion(shares: Float[np.ndarray, "_"], total: int) -> Int[np.ndarray, "_"]:
-    """Whole numbers of sum `total` close to `shares * total`, each at least 1."""
+    """Whole numbers of sum `total` close to `shares * total`, by the largest remainders."""
     exact = shares * total
-    counts: Int[np.ndarray, "_"] = np.maximum(np.floor(exact).astype(np.int64), 1)
-    while (gap := total - int(counts.sum())) != 0:
-        excess = counts - exact
-        k = int(excess.argmin()) if gap > 0 else int(np.where(counts > 1, excess, -np.inf).argmax())
-        counts[k] += np.sign(gap)
+    counts: Int[np.ndarray, "_"] = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]] += 1
     return counts

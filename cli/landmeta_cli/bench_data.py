@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from landmeta.bench.cells import Cell
     from landmeta.bench.evaluation import Trial
     from landmeta.bench.presets import Preset
+    from landmeta.tasks import Task
     from landmeta.train_config import DataConfig, TrainConfig
     from landmeta_catalog.training_tasks import TrainingData
     from landmeta_cli.console import Progress
@@ -61,7 +63,7 @@ class BenchData:
             DataError: No dataset there, or too few tiles in the regions held out.
         """
         from landmeta.bench.evaluation import Trial
-        from landmeta.bench.presets import QUERIES
+        from landmeta.bench.presets import QUERIES, REGION_BATCH
         from landmeta.bench.trials import balanced_tasks, region_tasks
         from landmeta_catalog.training_tasks import TrainingData
 
@@ -88,23 +90,28 @@ class BenchData:
             balanced=Trial(
                 data.tiles, balanced_tasks(data.parts["holdout"], size.test_tasks, gap=gap), QUERIES
             ),
-            regions=Trial(tiles, drawn, 16),
+            regions=Trial(tiles, drawn.asked, REGION_BATCH, drawn.whole),
             regions_of=regions_of,
             published=_published(request, data, dataset),
         )
 
+    @property
+    def checksum(self) -> str:
+        """Of the tiles of the dataset, as they are read."""
+        return self.tasks.tiles.store.digest(self.dataset)[:16]
+
     def settings(self) -> dict[str, Any]:
         """What of the data decides the figures of a cell."""
-        index = self.tasks.tiles.store.index(dataset=self.dataset, columns=["id", "checksum"])
-        digest = hashlib.sha256("\n".join(index["id"].astype(str) + index["checksum"].astype(str)).encode())
+        tasks = (self.balanced.tasks, self.regions.tasks, self.regions.whole)
         return {
             "dataset": self.dataset,
             "bands": self.bands,
             "split": dict(self.split),
             "regions": self.regions_of,
-            "tiles": len(index),
-            "checksum": digest.hexdigest()[:16],
-            "published": _digest(self.published),
+            "tiles": len(self.tasks.tiles.store.index(dataset=self.dataset, columns=["id"])),
+            "checksum": self.checksum,
+            "tasks": _digest(tasks),
+            "published": _digest([self.published.tasks]) if self.published else None,
         }
 
     def notes(self) -> dict[str, Any]:
@@ -131,12 +138,10 @@ class BenchData:
         return parse_config(tables)
 
 
-def _digest(trial: Trial | None) -> str | None:
-    """A checksum of the tiles of a trial's tasks."""
-    if trial is None:
-        return None
+def _digest(tasks: Iterable[Sequence[Task]]) -> str:
+    """A checksum of the tiles of tasks."""
     digest = hashlib.sha256()
-    for task in trial.tasks:
+    for task in chain.from_iterable(tasks):
         digest.update(task.support.tobytes() + task.query.tobytes())
     return digest.hexdigest()[:16]
 

@@ -102,16 +102,31 @@ class _Bench:
 
     def _jointly_trained(self, cell: Cell) -> dict[str, Any]:
         """Train on all classes of the training regions at once; a task is then learned by fine-tuning."""
-        from landmeta.bench.joint import JointlyTrained, classifier_of, rival_steps, train_jointly
+        from landmeta.bench import joint
+        from landmeta.bench.evaluation import Trial
+        from landmeta.bench.presets import CHOICE, QUERIES
+        from landmeta.bench.trials import balanced_tasks
+        from landmeta.devices import choose_device
 
         tiles, table = self.data.tasks.tiles, self.data.tasks.parts["train"]
-        network = classifier_of(table, len(tiles.bands), self.size.widths, seed=cell.seed)
-        losses = train_jointly(
-            tiles, table, network, rival_steps(self.size), cell.seed, partial(self.progress, cell.name)
+        network = joint.classifier_of(table, len(tiles.bands), self.size.widths, seed=cell.seed)
+        network.to(choose_device("auto"))
+        steps = joint.rival_steps(self.size)
+        losses = joint.train_jointly(
+            tiles, table, network, steps, cell.seed, partial(self.progress, cell.name)
         )
-        contender = JointlyTrained(network.requires_grad_(False))
+        network.requires_grad_(False)
+        tasks = balanced_tasks(table, CHOICE, gap=self.data.gap)
+        by_rate = joint.losses_by_rate(network, Trial(tiles, tasks, QUERIES))
+        rate = min(by_rate, key=lambda rate: by_rate[rate])
+        contender = joint.JointlyTrained(network, rate)
         return {
-            "joint": {"steps": len(losses), "loss": losses[:: max(1, len(losses) // 20)]},
+            "joint": {
+                "steps": len(losses),
+                "loss": losses[:: max(1, len(losses) // 20)],
+                "tuning_rate": rate,
+                "loss_by_tuning_rate": {f"{rate:g}": loss for rate, loss in by_rate.items()},
+            },
             "protocols": {"fair": self._scores(cell, "fair", contender, contender)},
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from landmeta.train_config import TrainConfig
     from landmeta_cli.bench_data import BenchData
     from landmeta_cli.console import Progress
-
-_CHOICE = 24
-"""Training tasks on which an inner rate is chosen."""
 
 
 def train_cell(
@@ -58,30 +56,46 @@ def _warm_start(cell: Cell, size: Preset, data: BenchData, out: Path, progress: 
     """A network of the cell's norm, trained jointly; cells of one norm and seed share it."""
     from landmeta.bench.joint import class_model_of, classifier_of, train_jointly
     from landmeta.checkpoints import save_network
+    from landmeta.devices import choose_device
 
     path = out / "warm" / f"{cell.norm}-{cell.dataset}-{cell.seed}.safetensors"
-    if path.is_file():
-        return path
     tiles, table = data.tasks.tiles, data.tasks.parts["train"]
     network = classifier_of(table, len(tiles.bands), size.widths, norm=cell.norm, seed=cell.seed)
-    told = partial(progress, f"warm start of {cell.name}")
-    losses = train_jointly(tiles, table, network, size.warm_up, cell.seed, told)
     settings = {
         "name": "resnet12",
         "bands": list(tiles.bands),
         "widths": list(network.widths),
         "norm": cell.norm,
     }
+    training = {"joint_steps": size.warm_up, "seed": cell.seed, "tiles": data.checksum}
+    if _is_stored(path, settings, training):
+        return path
+    network.to(choose_device("auto"))
+    told = partial(progress, f"warm start of {cell.name}")
+    losses = train_jointly(tiles, table, network, size.warm_up, cell.seed, told)
     path.parent.mkdir(parents=True, exist_ok=True)
-    notes = {"training": {"joint_steps": size.warm_up, "seed": cell.seed, "last_loss": losses[-1]}}
-    save_network(class_model_of(network), path, settings, notes)
+    save_network(
+        class_model_of(network.cpu()), path, settings, {"training": {**training, "loss": losses[-1]}}
+    )
     return path
+
+
+def _is_stored(path: Path, settings: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
+    """Whether the file holds a warm start of these settings; one of others is trained anew."""
+    from landmeta.checkpoints import read_header
+
+    if not path.is_file():
+        return False
+    header = read_header(path)[0]
+    same: bool = header["network"] == settings
+    return same and training.items() <= header["training"].items()
 
 
 def _losses_by_rate(config: TrainConfig, size: Preset, data: BenchData) -> dict[float, float]:
     """Mean query loss at the start, after the inner steps of training at each rate of the preset."""
     import torch
 
+    from landmeta.bench.presets import CHOICE
     from landmeta.task_scores import score_tasks
     from landmeta.training_method import set_up_device
     from landmeta_catalog.training_tasks import first_tasks
@@ -92,7 +106,7 @@ def _losses_by_rate(config: TrainConfig, size: Preset, data: BenchData) -> dict[
         return {rates[0]: float("nan")}
     device = set_up_device(config.device)
     source = data.tasks.sampler("train", config)
-    tasks = list(first_tasks(data.tasks.tiles, source, config, _CHOICE, device=device))
+    tasks = list(first_tasks(data.tasks.tiles, source, config, CHOICE, device=device))
     losses = {}
     for rate in rates:
         tried = replace(config, inner=replace(config.inner, rate=rate))
@@ -110,8 +124,10 @@ def _learner(folder: Path, config: TrainConfig) -> MetaLearned:
     from landmeta.training_method import set_up_device
     from landmeta_cli.train_folder import LAST
 
-    network = load_network(folder / LAST)[0].to(set_up_device(config.device))
+    device = set_up_device(config.device)
+    network = load_network(folder / LAST)[0].to(device)
     inner = inner_settings(
         config.inner.algorithm, network, rate=config.inner.rate, affine=config.inner.adapt_affine
     )
-    return MetaLearned(network, inner, load_learned(folder / LAST))
+    learned = {name: value.to(device) for name, value in load_learned(folder / LAST).items()}
+    return MetaLearned(network, inner, learned)

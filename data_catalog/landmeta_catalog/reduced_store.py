@@ -32,7 +32,8 @@ def reduce_store(store: Path, dataset: str, out: Path, side: int, *, progress: P
     rasters and footprints are left out.
 
     Raises:
-        DataError: no such store or dataset, or tiles whose side is no multiple of `side`.
+        DataError: no such store or dataset, tiles whose side is no multiple of `side`, or `out` holds smaller
+            tiles of others.
         OutputError: the folder cannot be written.
     """
     with TileStore.open(store) as source:
@@ -45,7 +46,10 @@ def reduce_store(store: Path, dataset: str, out: Path, side: int, *, progress: P
         index = index.sort_values("slot").astype({"class_name": str})
         smaller = tuple(replace(spec, side=side) for spec in specs)
         legend, tiles = source.legend(dataset), int(index["slot"].max()) + 1
-        settings = {"reduced_to": side, **({"simulated": True} if source.simulated(dataset) else {})}
+        # With the digest, a copy of tiles that have been ingested anew since is refused.
+        settings: dict[str, Any] = {"reduced_to": side, "of": source.digest(dataset)}
+        if source.simulated(dataset):
+            settings["simulated"] = True
         create_dataset(out, dataset, smaller, legend, tiles, settings=settings)
         done, shard_of = shards_done(out, dataset), index["slot"].to_numpy(np.int64) // SHARD_TILES
         shards = np.unique(shard_of).tolist()

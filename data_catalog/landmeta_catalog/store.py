@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -87,6 +88,12 @@ class TileStore:
     def simulated(self, dataset: str) -> bool:
         """Whether its archive was simulated; raises DataError where it is not there."""
         return bool(self._dataset(dataset).settings.get("simulated"))
+
+    def digest(self, dataset: str) -> str:
+        """SHA-256 over the ids and checksums of all tiles of a dataset; DataError where it is not there."""
+        index = self.index(dataset=dataset, columns=["id", "checksum"])
+        lines = index["id"].astype(str) + index["checksum"].astype(str)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def _dataset(self, name: str) -> Dataset:
         if name not in self._datasets:

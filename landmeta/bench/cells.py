@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from landmeta.errors import BenchError, Interrupted, OutputError
 
-SCHEMA = 2
+SCHEMA = 3
 FOLDER = "cells"
 
 State: TypeAlias = Literal["done", "failed", "kept"]
@@ -62,18 +62,18 @@ def run_cells(
         told: Called after each cell with what became of it, and its error.
 
     Raises:
-        BenchError: A stored cell has other settings.
+        BenchError: A stored cell has another preset, or one of the same dataset other settings.
         Interrupted: The run was asked to stop; cells that are done are kept.
         OutputError: The folder cannot be written.
     """
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        _check_settings(path, _stored(path), settings)
     for cell in cells:
         path = folder / FOLDER / f"{cell.name}.json"
         stored = _stored(path)
-        if stored is not None:
-            _check_settings(path, stored["settings"], settings)
-            if stored["state"] == "done":
-                told(cell, "kept", "")
-                continue
+        if stored is not None and stored["state"] == "done":
+            told(cell, "kept", "")
+            continue
         entry = _run(cell, work, {"schema": SCHEMA, "cell": asdict(cell), "settings": settings, **notes})
         write_json(path, entry)
         told(cell, entry["state"], entry.get("error", ""))
@@ -118,8 +118,13 @@ def _stored(path: Path) -> dict[str, Any] | None:
     return found if found.get("schema") == SCHEMA else None
 
 
-def _check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    differ = sorted(key for key in {*before, *now} if before.get(key) != _as_json(now.get(key)))
+def _check_settings(path: Path, stored: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:
+    """Cells of one folder make one report: one preset for all, one state of the data for each dataset."""
+    if stored is None:
+        return
+    before = stored["settings"]
+    shared = {*before, *now} if before.get("dataset") == now.get("dataset") else {"preset"}
+    differ = sorted(key for key in shared if before.get(key) != _as_json(now.get(key)))
     if differ:
         key = differ[0]
         msg = f"{path} has {key} {before.get(key)!r}, this run has {now.get(key)!r}"

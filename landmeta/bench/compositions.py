@@ -25,8 +25,8 @@ COMPOSITIONS: Mapping[Composition, str] = MappingProxyType(
 )
 """The four compositions, in words."""
 
-SHARES = (0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
-"""Mean shares of the dominant class in a sweep of imbalance, from balanced (of four classes) on."""
+SHARES = (0.4, 0.55, 0.7, 0.85, 0.95)
+"""Mean shares of the dominant class in a sweep of imbalance, beside balanced."""
 
 
 def query_batches(
@@ -58,6 +58,7 @@ def query_batches(
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def sweep_shares(classes: int) -> tuple[float, ...]:
-    """Shares of the dominant class from balanced, 1 / `classes`, to 0.95."""
-    return (1 / classes, *(share for share in SHARES[1:] if share > 1 / classes + 0.02))
+def sweep_shares(classes: int) -> dict[str, float]:
+    """Shares of the dominant class by name: `balanced`, which is 1 / `classes`, to 0.95."""
+    shares = {f"{share:g}": share for share in SHARES if share > 1 / classes + 0.02}
+    return {"balanced": 1 / classes, **shares}

@@ -75,11 +75,16 @@ class NetworkContender:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Tasks, the tiles that they are drawn from, and the queries of a small batch."""
+    """Tasks, the tiles that they are drawn from, and the queries of a small batch.
+
+    `whole` are the tasks with all the queries there are, from which a sweep of imbalance draws; empty where
+    `tasks` have all.
+    """
 
     tiles: TileSource
     tasks: Sequence[Task]
     batch: int
+    whole: Sequence[Task] = ()
 
 
 Told: TypeAlias = Callable[[], None]
@@ -112,21 +117,22 @@ def score_regions(
     """The same of whole regions, and if wanted a sweep over the share of the dominant class.
 
     Returns:
-        `compositions` as of `score_balanced`; `sweep` with one column a share, in shuffled batches: the
-        query is thinned by a Dirichlet draw so that one class dominates. `regions` names the tasks.
+        `compositions` as of `score_balanced`; `sweep` with a column for balanced queries and one for every
+        share of the dominant class (see `imbalanced`), in shuffled batches, each with the mean `share` that
+        the largest class has in the queries drawn. `regions` names the tasks.
     """
     found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender, COMPOSITIONS)}
-    swept: dict[float, list[TaskResult]] = {}
+    swept: dict[str, list[_Swept]] = {}
     for number, read in enumerate(_read(trial)):
         answer = contender.learn(read.support, read.support_positions)
         for name, results in found.items():
             results.append(_composed(answer, read, name, trial.batch, number))
-        for share, logits, truth in _swept(contender, answer, read, trial.batch, number) if sweep else ():
-            swept.setdefault(share, []).append(task_result(logits, truth))
+        for share, result in _sweep(answer, trial, number) if sweep else ():
+            swept.setdefault(share, []).append(result)
         told()
     return {
         "compositions": _columns(found, COMPOSITIONS),
-        "sweep": {f"{share:g}": column(results) for share, results in sorted(swept.items())},
+        "sweep": {name: _swept_column(results) for name, results in swept.items()},
         "regions": [" ".join((t.region, t.season)).strip() for t in trial.tasks],
     }
 
@@ -189,13 +195,14 @@ def _read(trial: Trial) -> Iterator[_Read]:
         yield _Read(
             task,
             trial.tiles.read(task.support),
-            _positions(task, task.support_codes),
+            class_positions(task, task.support_codes),
             trial.tiles.read(task.query),
-            _positions(task, task.query_codes),
+            class_positions(task, task.query_codes),
         )
 
 
-def _positions(task: Task, codes: Int[np.ndarray, "tile"]) -> Int[np.ndarray, "tile"]:
+def class_positions(task: Task, codes: Int[np.ndarray, "tile"]) -> Int[np.ndarray, "tile"]:
+    """Places of class codes among the classes of a task."""
     places: np.ndarray = (codes[:, None] == np.array(task.classes)).argmax(1)
     return places
 
@@ -206,19 +213,25 @@ def _composed(answer: Answers, read: _Read, composition: Composition, batch: int
     return task_result(answer(read.query, batches), read.query_positions)
 
 
-def _swept(
-    contender: Contender, answer: Answers, read: _Read, batch: int, number: int
-) -> Iterator[tuple[float, Float[np.ndarray, "query class"], Int[np.ndarray, "query"]]]:
-    """Share, logits and truth of the query thinned to every share of the dominant class."""
-    place = {int(row): i for i, row in enumerate(read.task.query)}
-    every = np.arange(len(read.query))
-    whole = None if contender.depends_on_batch else answer(read.query, [every])
-    for k, share in enumerate(sweep_shares(len(read.task.classes))):
+@dataclass(frozen=True, slots=True)
+class _Swept:
+    """A task's scores at one share of the sweep, and the share that its largest class got."""
+
+    result: TaskResult
+    share: float
+
+
+def _sweep(answer: Answers, trial: Trial, number: int) -> Iterator[tuple[str, _Swept]]:
+    """The scores of a task at every share of the dominant class, by name of the share."""
+    task = (trial.whole or trial.tasks)[number]
+    for k, (name, share) in enumerate(sweep_shares(len(task.classes)).items()):
         rng = np.random.default_rng((2, number, k))
-        kept = [place[int(row)] for row in imbalanced(read.task, share, rng).query]
-        truth = read.query_positions[kept]
-        if whole is None:
-            logits = answer(read.query[kept], query_batches(truth, "shuffled", batch, rng))
-        else:
-            logits = whole[kept]
-        yield share, logits, truth
+        drawn = imbalanced(task, share, rng)
+        truth = class_positions(drawn, drawn.query_codes)
+        logits = answer(trial.tiles.read(drawn.query), query_batches(truth, "shuffled", trial.batch, rng))
+        yield name, _Swept(task_result(logits, truth), float(np.bincount(truth).max() / len(truth)))
+
+
+def _swept_column(swept: Sequence[_Swept]) -> dict[str, Any]:
+    share = float(np.mean([one.share for one in swept]))
+    return {**column([one.result for one in swept]), "share": round(share, _DIGITS)}

@@ -18,15 +18,16 @@ from torch import Tensor
 from torch.func import functional_call
 
 from landmeta.augmentation import draw_symmetries, turned
-from landmeta.bench.evaluation import Answers
+from landmeta.bench.evaluation import Answers, Trial, class_positions
 from landmeta.bench.presets import QUERIES, SHOTS, WAYS, Preset
 from landmeta.networks import ResNet12
 from landmeta.networks.resnet12 import WIDTHS
-from landmeta.tasks import TileSource
+from landmeta.norms import NormPass, initial_state, keep_state
+from landmeta.tasks import Task, TileSource
 from landmeta.tile_table import TileTable
 
-TUNING_STEPS, TUNING_RATE = 20, 1e-3
-"""Steps of Adam on a task's support, and their rate."""
+TUNING_STEPS, TUNING_RATES = 20, (1e-3, 3e-3, 1e-2)
+"""Steps of Adam on a task's support, and the rates of which the best on training tasks is taken."""
 
 IMAGES, RATE = 32, 3e-3
 """Of a step of joint training, and the highest rate of Adam."""
@@ -66,6 +67,7 @@ def train_jointly(
     Returns:
         The loss of every step.
     """
+    device = network.classifier.weight.device
     classes, target = np.unique(table.code, return_inverse=True)
     members = [table.row[target == k] for k in range(len(classes))]
     rng = np.random.default_rng((4, seed))
@@ -75,11 +77,13 @@ def train_jointly(
     for step in range(steps):
         drawn = rng.integers(len(classes), size=IMAGES)
         rows = np.array([rng.choice(members[k]) for k in drawn])
-        images = turned(torch.from_numpy(tiles.read(rows)), draw_symmetries(IMAGES, rng))
-        loss = F.cross_entropy(network(images), torch.from_numpy(drawn))
+        images = turned(torch.from_numpy(tiles.read(rows)), draw_symmetries(IMAGES, rng)).to(device)
+        norms = NormPass(initial_state(network))
+        loss = F.cross_entropy(network(images, norms), torch.from_numpy(drawn).to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        keep_state(network, norms.updated)  # running moments, where the norm has them
         schedule.step()
         losses.append(float(loss.detach()))
         told(step + 1, steps)
@@ -105,24 +109,33 @@ def class_model_of(network: ResNet12) -> ResNet12:
 
 @dataclass(frozen=True, slots=True)
 class JointlyTrained:
-    """A jointly trained network as a contender (see `landmeta.bench.evaluation.Contender`)."""
+    """A jointly trained network as a contender (see `landmeta.bench.evaluation.Contender`).
+
+    Attributes:
+        network: Trained; its classifier is replaced for each task.
+        rate: Of the steps of Adam on the support.
+        depends_on_batch: It does not.
+    """
 
     network: ResNet12
+    rate: float
     depends_on_batch: bool = False
 
     def learn(
         self, images: Float32[np.ndarray, "support band y x"], positions: Int[np.ndarray, "support"]
     ) -> Answers:
         """Fine-tune to the support; a query's logits are log odds of its class against all others."""
-        tuned = self._tuned(torch.from_numpy(images), torch.from_numpy(positions))
+        device = self.network.classifier.weight.device
+        tuned = self._tuned(torch.from_numpy(images).to(device), torch.from_numpy(positions).to(device))
 
         def answer(
             query: Float32[np.ndarray, "query band y x"], batches: Sequence[Int[np.ndarray, "_"]]
         ) -> Float[np.ndarray, "query class"]:
             del batches
             with torch.no_grad():
-                parts = [self._logits(tuned, part) for part in torch.from_numpy(query).split(_AT_ONCE)]
-            return log_odds(torch.cat(parts)).numpy()
+                asked = torch.from_numpy(query).split(_AT_ONCE)
+                parts = [self._logits(tuned, part.to(device)) for part in asked]
+            return log_odds(torch.cat(parts)).cpu().numpy()
 
         return answer
 
@@ -134,7 +147,7 @@ class JointlyTrained:
         params["classifier.bias"] = params["classifier.bias"].new_zeros(classes)
         for value in params.values():
             value.requires_grad_()
-        optimizer = torch.optim.Adam(params.values(), TUNING_RATE)
+        optimizer = torch.optim.Adam(params.values(), self.rate)
         for _ in range(TUNING_STEPS):
             optimizer.zero_grad()
             F.cross_entropy(self._logits(params, images), target).backward()
@@ -144,6 +157,22 @@ class JointlyTrained:
     def _logits(self, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
         logits: Tensor = functional_call(self.network, dict(params), (images,))
         return logits
+
+
+def losses_by_rate(network: ResNet12, trial: Trial) -> dict[float, float]:
+    """Mean cross-entropy of the queries of tasks after fine-tuning at each of `TUNING_RATES`."""
+    losses = {}
+    for rate in TUNING_RATES:
+        contender = JointlyTrained(network, rate)
+        losses[rate] = float(np.mean([_query_loss(contender, task, trial.tiles) for task in trial.tasks]))
+    return losses
+
+
+def _query_loss(contender: JointlyTrained, task: Task, tiles: TileSource) -> float:
+    answer = contender.learn(tiles.read(task.support), class_positions(task, task.support_codes))
+    truth = class_positions(task, task.query_codes)
+    odds = torch.from_numpy(answer(tiles.read(task.query), []))[np.arange(len(truth)), truth]
+    return float(F.softplus(-odds).mean())
 
 
 def log_odds(logits: Float[Tensor, "n class"]) -> Float[Tensor, "n class"]:

@@ -22,7 +22,13 @@ RIVALS = (*SUPPORT_RIVALS, JOINT)
 """Methods that are not meta-learned and stand in the same table."""
 
 WAYS, SHOTS, QUERIES = 4, 2, 2
-"""Of a balanced task, as in the main paper."""
+"""Of a balanced task, as in the main paper; its small batches hold the queries of one class."""
+
+CHOICE = 24
+"""Tasks of the training regions on which a rate is chosen."""
+
+REGION_BATCH = 16
+"""Queries of a small batch in whole regions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,9 +17,10 @@ _SEED = 5_000_011
 """Of all test tasks; trainings have small seeds."""
 
 NATURAL = (
-    "Whole regions: every tile of a region-season held out that is neither support nor within 256 px (or the "
-    "patch) of it is a query, so classes occur in the archive's own shares; where there are more than the "
-    "preset's limit, as many are drawn at random."
+    "Whole regions: of the classes with more tiles than the support takes, every tile of a region-season "
+    "held out that is neither support nor within 256 px (or the patch) of it is a query, so these classes "
+    "occur in the archive's own shares; where there are more than the preset's limit, as many are drawn at "
+    "random, one a class at least."
 )
 """How imbalance comes about, in words."""
 
@@ -34,9 +35,17 @@ def balanced_tasks(table: TileTable, count: int, *, gap: int = GAP) -> list[Task
     return [sampler.task(number) for number in range(count)]
 
 
+@dataclass(frozen=True, slots=True)
+class RegionTasks:
+    """Tasks of whole region-seasons: `whole` with all queries, `asked` with as many as are asked of each."""
+
+    whole: list[Task]
+    asked: list[Task]
+
+
 def region_tasks(
     table: TileTable, *, shots: int, draws: int, limit: int, least: int = 0, gap: int = GAP
-) -> list[Task]:
+) -> RegionTasks:
     """Tasks of every region-season as a whole; those with too few classes or tiles are left out.
 
     Of each there are `draws`, or as many more as make `least` tasks of all region-seasons.
@@ -44,7 +53,7 @@ def region_tasks(
     Raises:
         DataError: None is left.
     """
-    tasks: list[Task] = []
+    found = RegionTasks([], [])
     faults: list[DataError] = []
     places = table.region_seasons()
     draws = max(draws, -(-least // max(1, len(places))))
@@ -56,10 +65,11 @@ def region_tasks(
             except DataError as fault:
                 faults.append(fault)
                 continue
-            tasks.append(_thinned(task, limit, rng))
-    if not tasks:
+            found.whole.append(task)
+            found.asked.append(_thinned(task, limit, rng))
+    if not found.whole:
         raise faults[0] if faults else DataError("no region is held out", "ingest the test regions")
-    return tasks
+    return found
 
 
 def _thinned(task: Task, limit: int, rng: np.random.Generator) -> Task:

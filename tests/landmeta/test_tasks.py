@@ -276,21 +276,30 @@ def test_a_region_task_that_has_no_room_for_the_gap_says_so() -> None:
 REGION = region_task(BARE_TABLE, "0", "fall", shots=2, rng=np.random.default_rng(0), blocked=False)
 
 
-@given(share=st.floats(1 / CLASSES, 0.95), seed=st.integers(0, 99), size=st.none() | st.integers(6, 60))
-def test_the_query_is_thinned_to_the_share_of_one_class_and_each_keeps_a_tile(
-    share: float, seed: int, size: int | None
+@given(share=st.floats(1 / CLASSES, 0.95), seed=st.integers(0, 99), size=st.integers(6, 60))
+def test_the_query_has_the_size_and_the_share_of_one_class_that_are_asked_for(
+    share: float, seed: int, size: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    task = imbalanced(REGION, share, rng, size=size, concentration=math.inf)
+    task = imbalanced(REGION, share, np.random.default_rng(seed), size=size, concentration=math.inf)
     counts = np.array([np.count_nonzero(task.query_codes == code) for code in REGION.classes])
-    assert counts.min() >= 1
+    assert len(task.query) == size
+    assert abs(counts.max() - share * size) <= 1
     assert set(task.query.tolist()) <= set(REGION.query.tolist())
     assert task.query_codes.tolist() == BARE["class_code"].iloc[task.query].tolist()
-    if size is not None:
-        assert len(task.query) == size
-    # A class that would have less than one tile takes its one from the dominant class.
-    assert abs(counts.max() - max(share * counts.sum(), 1)) <= CLASSES
     assert task.support is REGION.support
+
+
+def test_a_class_of_few_tiles_gives_them_more_than_once_and_does_not_dominate() -> None:
+    few = REGION.query_codes == REGION.classes[0]
+    keep = np.concatenate([np.flatnonzero(few)[:2], np.flatnonzero(~few)])
+    task = replace(REGION, query=REGION.query[keep], query_codes=REGION.query_codes[keep])
+    for seed in range(30):
+        drawn = imbalanced(task, 1 / CLASSES, np.random.default_rng(seed), concentration=math.inf)
+        times = np.unique(drawn.query[drawn.query_codes == REGION.classes[0]], return_counts=True)[1]
+        assert times.sum() == 48 // CLASSES
+        assert times.max() - times.min() <= 1
+        drawn = imbalanced(task, 0.9, np.random.default_rng(seed))
+        assert np.bincount(drawn.query_codes).argmax() != REGION.classes[0]
 
 
 def test_the_share_is_the_mean_of_dirichlet_draws_that_spread_as_their_concentration_says() -> None:
@@ -309,13 +318,11 @@ def test_every_class_can_dominate() -> None:
     assert tops == set(REGION.classes)
 
 
-def test_shares_out_of_range_and_sizes_beyond_the_tiles_are_refused() -> None:
+def test_shares_out_of_range_are_refused() -> None:
     rng = np.random.default_rng(0)
     for share in (0.1, 0.96):
         with pytest.raises(ValueError, match="outside 1/6"):
             imbalanced(REGION, share, rng)
-    with pytest.raises(DataError, match="query tiles, .* are wanted for 800 in all"):
-        imbalanced(REGION, 0.95, rng, size=800)
 
 
 def test_regions_of_a_table_share_no_tile() -> None:

@@ -25,5 +25,6 @@ def test_class_sorted_batches_are_of_one_class() -> None:
 
 
 def test_the_sweep_goes_from_balanced_to_95_percent() -> None:
-    assert sweep_shares(4) == (0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
-    assert sweep_shares(2) == (0.5, 0.55, 0.7, 0.85, 0.95)
+    shares = {"0.4": 0.4, "0.55": 0.55, "0.7": 0.7, "0.85": 0.85, "0.95": 0.95}
+    assert sweep_shares(4) == {"balanced": 0.25, **shares}
+    assert list(sweep_shares(2)) == ["balanced", "0.55", "0.7", "0.85", "0.95"]

@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from landmeta.bench.evaluation import Trial
 from landmeta.bench.joint import (
     IMAGES,
     JointlyTrained,
     class_model_of,
     classifier_of,
     log_odds,
+    losses_by_rate,
     rival_steps,
     train_jointly,
 )
 from landmeta.bench.presets import PRESETS
+from landmeta.norms import NormPass, initial_state
+from landmeta.tasks import region_task
 from landmeta.tile_table import TileTable
 
 
@@ -45,7 +49,7 @@ def trained() -> tuple[JointlyTrained, list[float]]:
     table = TileTable.of(region="a", code=TILES.codes)
     network = classifier_of(table, 2, SIZE.widths, seed=0)
     losses = train_jointly(TILES, table, network, rival_steps(SIZE), seed=0)
-    return JointlyTrained(network.requires_grad_(False)), losses
+    return JointlyTrained(network.requires_grad_(False), 1e-3), losses
 
 
 def test_the_loss_falls_and_the_images_are_as_many_as_in_episodes(trained):
@@ -65,6 +69,29 @@ def test_every_norm_can_be_trained_and_gives_a_start_with_its_features(norm):
     assert start(images).tolist() == [[0.0]] * 4
     for ours, theirs in zip(start.features(images), network.features(images), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_running_moments_are_those_of_the_training_images():
+    table = TileTable.of(region="a", code=TILES.codes)
+    network = classifier_of(table, 2, SIZE.widths, norm="cbn", seed=1)
+    train_jointly(TILES, table, network, 60, seed=1)
+    images = torch.from_numpy(TILES.read(np.arange(60)))
+    asked = NormPass(initial_state(network), "query")
+    ours, own = network(images, asked).detach(), network(images).detach()
+    assert (ours.argmax(1) == own.argmax(1)).float().mean() > 0.8
+    fresh = NormPass(initial_state(classifier_of(table, 2, SIZE.widths, norm="cbn", seed=1)), "query")
+    lost = network(images, fresh).detach()
+    assert (ours - own).abs().mean() < 0.5 * (lost - own).abs().mean()
+
+
+def test_the_rate_of_fine_tuning_with_the_least_loss_on_tasks_is_known(trained):
+    contender, _ = trained
+    table = TileTable.of(region="a", code=TILES.codes)
+    tasks = [region_task(table, "a", "", shots=4, rng=np.random.default_rng(0), blocked=False)]
+    losses = losses_by_rate(contender.network, Trial(TILES, tasks, 2))
+    assert list(losses) == [1e-3, 3e-3, 1e-2]
+    # From a classifier of zeros, twenty steps at the least rate are too few to be sure of anything.
+    assert losses[1e-2] < losses[1e-3] < np.log(3)
 
 
 def test_it_learns_a_task_from_its_support(trained):

@@ -172,7 +172,10 @@ def test_the_released_evaluator_asks_all_class_models_with_the_state_of_the_last
 def test_the_sweep_has_a_column_for_every_share_and_all_metrics() -> None:
     contender = NetworkContender(Learner("none"), RECIPE)
     found = score_regions(contender, trial(40))
-    assert list(found["sweep"]) == ["0.333333", "0.4", "0.55", "0.7", "0.85", "0.95"]
+    assert list(found["sweep"]) == ["balanced", "0.4", "0.55", "0.7", "0.85", "0.95"]
+    realised = {name: column["share"] for name, column in found["sweep"].items()}
+    assert realised["balanced"] < 0.45
+    assert realised["0.95"] > 0.88
     assert set(found["compositions"]) == set(COMPOSITIONS)
     assert found["compositions"]["single"] == {"same_as": "shuffled"}
     assert found["regions"] == ["here"]

@@ -31,14 +31,16 @@ def table(counts: tuple[int, ...] = (60, 20, 12, 8)) -> TileTable:
 
 
 def test_whole_regions_keep_the_archives_shares_and_every_class() -> None:
-    (task,) = region_tasks(table(), shots=2, draws=1, limit=1000)
+    found = region_tasks(table(), shots=2, draws=1, limit=40)
+    (task,), (thinned,) = found.whole, found.asked
     assert len(task.query) == 100 - 4 * 2
-    (thinned,) = region_tasks(table(), shots=2, draws=1, limit=40)
     assert len(thinned.query) == 40
+    assert thinned.support.tolist() == task.support.tolist()
+    assert set(thinned.query) <= set(task.query)
     assert set(thinned.query_codes) == {0, 1, 2, 3}
     assert 0.45 < (thinned.query_codes == 0).mean() < 0.8
     assert not set(thinned.query) & set(thinned.support)
-    several = region_tasks(table(), shots=2, draws=1, least=3, limit=40)
+    several = region_tasks(table(), shots=2, draws=1, least=3, limit=40).asked
     assert len({tuple(task.support) for task in several}) == 3
 
 
