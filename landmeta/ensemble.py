@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from landmeta.bands import BandSet
-from landmeta.features import FoldedNetwork, fill_nodata, fold, group_sizes, spectral_logits
+from landmeta.features import FoldedNetwork, by_pixel, fill_nodata, fold, group_sizes, spectral_logits
 from landmeta.heads import Heads
 from landmeta.legend import Legend
 from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, pool_before, upsample
@@ -99,7 +98,7 @@ def _projected(
 ) -> Float[Tensor, "class y x"]:
     """Logits from block outputs: projected before they are upsampled, so `classes` channels at full size."""
     parts = [
-        upsample(F.conv2d(values, weight[:, :, None, None]), stride)[0]
+        upsample(by_pixel(values, weight), stride)[0]
         for values, weight, stride in zip(maps, weights, strides, strict=True)
     ]
     total = parts[0]

@@ -34,11 +34,20 @@ def spectral_logits(
     images: Float[Tensor, "1 band y x"], weight: Float[Tensor, "class spectral"]
 ) -> Float[Tensor, "class y x"]:
     """`weight` applied to `spectral_maps`, some rows at a time: the maps of a whole block fit no cache."""
-    parts = [
-        (weight @ spectral_maps(rows)[0].flatten(1)).unflatten(1, rows.shape[2:])
-        for rows in images.split(_ROWS, dim=2)
-    ]
+    parts = [by_pixel(spectral_maps(rows), weight)[0] for rows in images.split(_ROWS, dim=2)]
     return torch.cat(parts, dim=1)
+
+
+def by_pixel(
+    maps: Float[Tensor, "1 feature y x"], weight: Float[Tensor, "class feature"]
+) -> Float[Tensor, "1 class y x"]:
+    """`weight` applied to the feature vector of every pixel, with the same bits whatever the threads.
+
+    A product for each row of pixels is computed by one thread. A single product, or a convolution, divides
+    its sums among the threads where there are few classes, and rounds accordingly.
+    """
+    rows = maps[0].transpose(0, 1)
+    return torch.bmm(weight.expand(len(rows), -1, -1), rows).transpose(0, 1)[None]
 
 
 def fill_nodata(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from landmeta.bands import BandSet
-from landmeta.features import fill_nodata
+from landmeta.features import by_pixel, fill_nodata
 from landmeta.legend import Legend
 from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, upsample
 
@@ -92,7 +92,7 @@ class PublishedEnsemble:
                 _Deep(self.network), {f"network.{k}": v for k, v in model.items()}, (image,)
             )
             weight, bias = model["classifier.weight"], model["classifier.bias"]
-            rows.append(upsample(F.conv2d(deep, weight[:, :, None, None], bias), STRIDES[-1])[0, 0])
+            rows.append(upsample(by_pixel(deep, weight) + bias, STRIDES[-1])[0, 0])
         return torch.stack(rows)
 
     @torch.inference_mode()

@@ -6,6 +6,7 @@ import torch
 from landmeta.features import (
     FoldedNetwork,
     blocks_of,
+    by_pixel,
     dense_features,
     feature_maps,
     fold,
@@ -84,3 +85,26 @@ def test_mean_and_deviation_are_those_of_each_image(images):
 def test_dense_features_of_a_window_have_all_groups(network, images):
     vectors = dense_features(feature_maps(network, images))
     assert vectors.shape == (2, 3 + 3 + 3 + 4 + 6 + 8 + 10, 64, 48)
+
+
+@pytest.fixture
+def threads():
+    """Sets the threads of torch, and sets them back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 9])
+def test_logits_have_the_same_bits_whatever_the_threads(threads, classes):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(1, 13, 136, 136, generator=generator)
+    deep = torch.randn(1, 320, 68, 68, generator=generator).contiguous(memory_format=torch.channels_last)
+    spectral, weight = (torch.randn(classes, n, generator=generator) for n in (104, 320))
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        found.append((spectral_logits(images, spectral), by_pixel(deep, weight)))
+    for several in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], several, strict=True))
+    torch.testing.assert_close(found[0][1], torch.einsum("ck,nkyx->ncyx", weight, deep))
