@@ -40,13 +40,24 @@ class BlockFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / PLAN).is_file():
-                self._check(json.loads((folder / PLAN).read_text(encoding="utf-8")), wanted)
+                self._check(self._plan(), wanted)
             else:
                 self._write(PLAN, (json.dumps(wanted, indent=2) + "\n").encode())
-        except (OSError, ValueError) as error:
-            if isinstance(error, OutputError):
-                raise
+        except OutputError:
+            raise
+        except OSError as error:
             raise _unwritable(folder, error) from error
+
+    def _plan(self) -> dict[str, Any]:
+        try:
+            plan = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+            if isinstance(plan, dict):
+                return plan
+            reason = "it holds no table"
+        except ValueError as error:
+            reason = str(error)
+        msg = f"{self.folder / PLAN} is damaged, what the finished blocks belong to is not known: {reason}"
+        raise OutputError(msg, "--overwrite starts anew; --resume cannot go on with these blocks")
 
     def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         if differing := sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k)):

@@ -1,20 +1,26 @@
 """Writing a run folder whole or not at all.
 
-Files are made in a hidden folder beside or inside the target and moved in one go; `provenance.json` moves
-last, so that a folder that has one is a complete run. Nothing is deleted that no run has written. A run
-that stops while it maps leaves the hidden folder with its finished blocks, and can go on there.
+Files are made in a hidden folder beside or inside the target, one run at a time, and then published. A folder
+that was not there appears by one rename. In one that was, the files move one by one and `provenance.json`
+last, so that a folder that has one is a complete run. Nothing is deleted that no run has written.
+
+A run that stops while it maps leaves the hidden folder with its finished blocks, and can go on there. So can
+one that stops while it publishes: a note of its files lies with the blocks until all is done.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from landmeta.errors import Interrupted, LandmetaError, OutputError
 
@@ -22,9 +28,12 @@ MARK = "provenance.json"
 """File that makes a folder a finished run."""
 _STAGING = ".landmeta-partial"
 OWNER = ".owner"
-"""File in a staging folder that says which process writes it."""
+"""File in a staging folder that its run keeps locked; it says which process that is."""
 BLOCKS = "blocks"
 """Folder in a staging folder with the finished blocks of the map."""
+_NOTE = "published.json"
+"""File among the blocks while a run is published: the files that the run folder gets or loses."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _GO_ON = "finished blocks are kept: the same command with --resume goes on"
 
 
@@ -41,8 +50,20 @@ def check_target(out: Path, *, overwrite: bool, resume: bool = False, inputs: tu
         OutputError: `out` cannot be written, another process writes to it, it holds something other than a
             run, a run and `overwrite` is False, or a stopped run and neither `resume` nor `overwrite`.
     """
+    staging = staging_folder(out)
     _check_writable(out)
-    _check_stopped(out, allowed=overwrite or resume)
+    with _named(out):
+        _refuse_if_written(staging)
+    _check_stopped(out, staging, allowed=overwrite or resume)
+    if not _note(staging).is_file():  # otherwise what is in `out` is that of a run half published
+        _check_entries(out, overwrite=overwrite)
+    replaced = {(out / name).resolve() for name in (*written_files(out), *_noted(staging))}
+    if clash := [p for p in inputs if p.resolve() in replaced]:
+        msg = f"{clash[0]} is an input and would be replaced by this run"
+        raise OutputError(msg, "give another --out")
+
+
+def _check_entries(out: Path, *, overwrite: bool) -> None:
     entries = [p.name for p in out.iterdir() if p.name != _STAGING] if out.is_dir() else []
     if not entries:
         return
@@ -52,10 +73,6 @@ def check_target(out: Path, *, overwrite: bool, resume: bool = False, inputs: tu
     if MARK not in entries:
         msg = f"the output folder {out} is not empty and holds no earlier run (it has no {MARK})"
         raise OutputError(msg, "give another --out: --overwrite replaces runs of landmeta only")
-    replaced = {(out / name).resolve() for name in written_files(out)}
-    if clash := [p for p in inputs if p.resolve() in replaced]:
-        msg = f"{clash[0]} is an input and would be replaced by this run"
-        raise OutputError(msg, "give another --out")
 
 
 def written_files(out: Path) -> tuple[str, ...]:
@@ -64,54 +81,66 @@ def written_files(out: Path) -> tuple[str, ...]:
         outputs = json.loads((out / MARK).read_text(encoding="utf-8"))["outputs"]
     except (OSError, ValueError, KeyError, TypeError):
         return ()
-    inside = [name for name in outputs if not Path(name).is_absolute() and ".." not in Path(name).parts]
-    return (*inside, MARK)
+    return (*_inside(outputs), MARK)
+
+
+def _inside(names: Iterable[object]) -> list[str]:
+    """The names that lie inside the folder they belong to: a record may be forged."""
+    paths = [Path(name) for name in names if isinstance(name, str)]
+    return [
+        path.as_posix() for path in paths if path.name and not path.is_absolute() and ".." not in path.parts
+    ]
 
 
 @contextmanager
 def staged(out: Path, *, resume: bool = False) -> Iterator[Path]:
     """Give a folder to write into; what is in it becomes the run folder when the block ends well.
 
-    Where it ends badly and there are finished blocks, the folder stays, for a run with `resume`.
+    Where it ends badly and there are finished blocks, they stay, for a run with `resume`. That one is given
+    the blocks and nothing else.
 
     Raises:
-        OutputError: The folder cannot be made, or another run is writing to it.
+        OutputError: The folder cannot be made or locked, or another run is writing to it.
     """
-    parents = _missing_parents(out)
-    staging = staging_folder(out)
+    parents = [p for p in out.parents if not p.exists()]
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _claim(staging, resume=resume)
-        try:
-            with _resumable(staging):
-                yield staging
-            shutil.rmtree(staging / BLOCKS, ignore_errors=True)
-            _publish(staging, out)
-        except BaseException:
-            if not has_blocks(staging):
-                shutil.rmtree(staging, ignore_errors=True)
-            raise
-    except BaseException as error:
+        with _named(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with _claimed(out) as (staging, lock):
+                _empty(staging, blocks=resume)
+                with _resumable(out), _named(out):
+                    yield staging
+                    _publish(staging, out, lock)
+    except BaseException:
         for parent in parents:
             with suppress(OSError):
                 parent.rmdir()
-        if isinstance(error, OSError) and not isinstance(error, OutputError):
-            msg = f"the run folder {out} could not be written: {error}"
-            raise OutputError(msg, "free some space or give another --out") from error
         raise
 
 
 @contextmanager
-def _resumable(staging: Path) -> Iterator[None]:
+def _named(out: Path) -> Iterator[None]:
+    """Turn what the system refuses into an error that names the run folder."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        msg = f"the run folder {out} could not be written: {error}"
+        raise OutputError(msg, "free some space or give another --out") from error
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
     """Tell whoever is stopped here, by a fault or by Ctrl-C, that the blocks finished so far are not lost."""
     try:
         yield
     except LandmetaError as error:
-        if has_blocks(staging) and "--resume" not in error.hint:
+        if _stopped(staging_folder(out)) and "--resume" not in error.hint:
             error.hint = f"{error.hint}; {_GO_ON}" if error.hint else _GO_ON
         raise
     except KeyboardInterrupt as stop:
-        if not has_blocks(staging):
+        if not _stopped(staging_folder(out)):
             raise
         msg = "interrupted"
         raise Interrupted(msg, _GO_ON) from stop
@@ -120,7 +149,11 @@ def _resumable(staging: Path) -> Iterator[None]:
 def staging_folder(out: Path) -> Path:
     """Where the files of a run to `out` are made."""
     # Inside an existing folder: a mount point or the working directory cannot be replaced by a rename.
-    return out / _STAGING if out.is_dir() else out.parent / f".{out.name}.partial"
+    if out.is_dir():
+        return out / _STAGING
+    beside = out.parent / f".{out.name}.partial"
+    packed = beside / _STAGING  # as `_appear` leaves it
+    return packed if (packed / BLOCKS).is_dir() else beside
 
 
 def has_blocks(staging: Path) -> bool:
@@ -128,13 +161,19 @@ def has_blocks(staging: Path) -> bool:
     return any((staging / BLOCKS).glob("*.npz"))
 
 
-def _check_stopped(out: Path, *, allowed: bool) -> None:
-    staging = staging_folder(out)
-    if has_blocks(staging) and not allowed:
-        _refuse_if_alive(staging)
-        count = len(list((staging / BLOCKS).glob("*.npz")))
-        msg = f"a run to {out} stopped with {count} blocks of its map finished"
-        raise OutputError(msg, "--resume goes on with it, --overwrite starts anew")
+def _stopped(staging: Path) -> bool:
+    """Whether a staging folder holds what must not be lost: blocks, or the note of a run half published."""
+    return has_blocks(staging) or _note(staging).is_file()
+
+
+def _check_stopped(out: Path, staging: Path, *, allowed: bool) -> None:
+    if allowed or not _stopped(staging):
+        return
+    count = len(list((staging / BLOCKS).glob("*.npz")))
+    publishing = _note(staging).is_file()
+    where = "while its files were moved there" if publishing else f"with {count} blocks of its map finished"
+    msg = f"a run to {out} stopped {where}"
+    raise OutputError(msg, "--resume goes on with it, --overwrite starts anew")
 
 
 def _check_writable(out: Path) -> None:
@@ -152,93 +191,194 @@ def _check_writable(out: Path) -> None:
         raise OutputError(msg, "give an --out where you may write") from error
 
 
-def _missing_parents(out: Path) -> list[Path]:
-    return [p for p in out.parents if not p.exists()]
+# --- one run at a time ---
 
 
-def _claim(staging: Path, *, resume: bool) -> None:
-    """Make the staging folder; one left by a dead process is taken over or cleared, one in use an error."""
-    owner = staging / OWNER
-    if staging.exists():
-        if owner.is_file():
-            _take_over(staging)
-        elif not _ours(staging):
-            msg = f"{staging} exists and is not a partial run of landmeta"
-            raise OutputError(msg, "move it away or give another --out")
-        if not resume:
-            shutil.rmtree(staging)
+@contextmanager
+def _claimed(out: Path) -> Iterator[tuple[Path, FileLock]]:
+    """Make the staging folder and keep other runs out; it goes again unless there is something to go on with.
+
+    The system frees the lock when a process ends, however it ends, and on whatever host.
+    """
+    staging = staging_folder(out)
+    if staging.is_dir() and not _ours(staging):
+        msg = f"{staging} exists and is not a partial run of landmeta"
+        raise OutputError(msg, "move it away or give another --out")
     try:
-        staging.mkdir(exist_ok=resume)
-        with owner.open("x", encoding="utf-8") as file:
-            file.write(_owner())
-        for left in staging.glob(f"{OWNER}.*"):
-            left.unlink(missing_ok=True)
-    except FileExistsError as error:  # another run was faster by a moment
+        staging.mkdir(exist_ok=True)
+        lock = _lock(staging)
+    except FileNotFoundError as error:  # whoever had it is just clearing it away
         raise _in_use(staging) from error
+    try:
+        if staging_folder(out) != staging:  # another run has published in between
+            raise _in_use(staging)
+        yield staging, lock
+    finally:
+        # It is not cleared once its blocks lie elsewhere: then it is being published.
+        if lock.is_locked and staging_folder(out) == staging and not _stopped(staging):
+            _clear(staging, lock)
+        lock.release()
 
 
 def _ours(staging: Path) -> bool:
-    """Whether a staging folder without owner is what a run left that was killed while it took it over."""
-    return has_blocks(staging) or any(staging.glob(f"{OWNER}.*")) or not any(staging.iterdir())
+    return (staging / OWNER).is_file() or _stopped(staging) or not any(staging.iterdir())
 
 
-def _take_over(staging: Path) -> None:
-    """Take the mark of a dead process away; of two runs that try at once, one is refused."""
-    owner, aside = staging / OWNER, staging / f"{OWNER}.{os.getpid()}"
+def _lock(staging: Path) -> FileLock:
+    """Lock a staging folder and say there who has it."""
+    lock = _acquire(staging)
+    with suppress(OSError):  # it only makes a message better
+        (staging / OWNER).write_text(f"{platform.node()} {os.getpid()}", encoding="utf-8")
+    return lock
+
+
+def _acquire(staging: Path) -> FileLock:
+    # Threads of one process must exclude each other too, so nothing here belongs to a thread.
+    lock = FileLock(staging / OWNER, timeout=0, thread_local=False)
+    refused: object = "no locks here"
     try:
-        dead = owner.read_text(encoding="utf-8")
-        if _alive(dead):
-            raise _in_use(staging)
-        owner.rename(aside)
-        if aside.read_text(encoding="utf-8") != dead:  # the other one's, made in between
-            aside.rename(owner)
-            raise _in_use(staging)
-        aside.unlink()
-    except FileNotFoundError as error:
+        lock.acquire()
+        native: object = lock
+        if isinstance(native, FileLock):
+            return native
+        lock.release()  # a makeshift for systems without locks, it outlives a process that is killed
+    except Timeout as error:
         raise _in_use(staging) from error
+    except NotImplementedError as error:
+        refused = error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        refused = error.strerror
+    msg = f"the file system of {staging} cannot lock it against other runs: {refused}"
+    raise OutputError(msg, "give an --out on another one, such as a local disk")
 
 
-def _refuse_if_alive(staging: Path) -> None:
-    owner = staging / OWNER
-    if owner.is_file() and _alive(owner.read_text(encoding="utf-8")):
-        raise _in_use(staging)
+def _refuse_if_written(staging: Path) -> None:
+    if (staging / OWNER).is_file():
+        with suppress(FileNotFoundError):
+            _acquire(staging).release()
 
 
 def _in_use(staging: Path) -> OutputError:
-    msg = f"another landmeta run is writing to {staging}"
-    return OutputError(msg, "wait for it or give another --out")
-
-
-def _owner() -> str:
-    return f"{platform.node()} {os.getpid()}"
-
-
-def _alive(owner: str) -> bool:
-    host, _, process = owner.partition(" ")
-    if host != platform.node() or not process.isdigit() or int(process) == os.getpid():
-        return False
     try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        host, process = (staging / OWNER).read_text(encoding="utf-8").split()
+        who = f"process {process} on {host}"
+    except (OSError, ValueError):
+        who = "another landmeta run"
+    return OutputError(f"{who} is writing to {staging}", "wait for it or give another --out")
 
 
-def _publish(staging: Path, out: Path) -> None:
-    (staging / OWNER).unlink()
-    if not out.exists():
-        staging.rename(out)
+def _empty(staging: Path, *, blocks: bool) -> None:
+    """Take away what an earlier attempt left, but for its blocks where they are wanted.
+
+    The note of a run half published stays in any case: without it the run folder would be nobody's.
+    """
+    for path in staging.iterdir():
+        if path.name == BLOCKS and (blocks or _note(staging).is_file()):
+            for block in () if blocks else path.iterdir():
+                if block.name != _NOTE:
+                    _remove(block)
+        elif path.name != OWNER:
+            _remove(path)
+
+
+def _clear(staging: Path, lock: FileLock) -> None:
+    """Take a staging folder away and let go of it; the note goes when nothing else is left to do."""
+    with suppress(OSError):  # a complete run is no failure because its scaffold stays
+        _empty(staging, blocks=False)
+        shutil.rmtree(staging / BLOCKS, ignore_errors=True)
+        # While it is held: whoever waits for this file finds it gone and does not take it for the next one.
+        (staging / OWNER).unlink()
+    lock.release()
+    with suppress(OSError):  # the next run may be in it already
+        staging.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# --- publishing ---
+
+
+def _publish(staging: Path, out: Path, lock: FileLock) -> None:
+    """Make the files of the staging folder the run folder; stopped anywhere, it can be repeated."""
+    new = {path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file()}
+    new = {name for name in new if name != OWNER and not name.startswith(f"{BLOCKS}/")}
+    if staging.name != _STAGING:
+        _write_note(staging, {*new, OWNER})
+        _appear(staging, out)
         return
-    new = sorted(p.relative_to(staging) for p in staging.rglob("*") if p.is_file())
-    stale = set(written_files(out)) - {str(p) for p in new}
-    for name in sorted(new, key=lambda p: str(p) == MARK):
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (staging / name).replace(out / name)
-    for old in sorted(stale):
-        (out / old).unlink(missing_ok=True)
+    home = staging.parent
+    old = {*_noted(staging), *written_files(home)}
+    _write_note(staging, old | new)
+    _replace(staging, home, old, new)
+    if home != out:
+        _rename(home, out)
+    _clear(out / _STAGING, lock)
+
+
+def _replace(staging: Path, home: Path, old: set[str], new: set[str]) -> None:
+    """Put the new files of a run in the place of the old ones, one by one."""
+    from landmeta_maps.sidecars import remove_sidecars
+
+    (home / MARK).unlink(missing_ok=True)  # a folder with old and new files is no complete run
+    for name in sorted(old - new):
+        (home / name).unlink(missing_ok=True)
         with suppress(OSError):  # a folder that still holds something stays
-            if (out / old).parent != out:
-                (out / old).parent.rmdir()
-    shutil.rmtree(staging)
+            if (home / name).parent != home:
+                (home / name).parent.rmdir()
+    for name in sorted(new):
+        if name.endswith(".tif"):  # other programs have left statistics and overviews of the old one
+            remove_sidecars(home / name)
+    for name in [*sorted(new - {MARK}), *(new & {MARK})]:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).replace(home / name)
+
+
+def _appear(staging: Path, out: Path) -> None:
+    """Rename a whole staging folder to `out`, its blocks packed away so that they are found there too."""
+    packed = staging / _STAGING
+    packed.mkdir(exist_ok=True)
+    lock = _lock(packed)  # it guards what the other lock guards, under the name that comes next
+    try:
+        (staging / BLOCKS).rename(packed / BLOCKS)
+        _rename(staging, out)
+        (out / OWNER).unlink()
+        _clear(out / _STAGING, lock)
+    finally:
+        lock.release()
+
+
+def _rename(home: Path, out: Path) -> None:
+    try:
+        home.rename(out)
+    except OSError as error:
+        if not out.exists():
+            raise
+        msg = f"{out} has appeared while the run was made"
+        raise OutputError(msg, "move it away, then the same command with --resume goes on") from error
+
+
+def _note(staging: Path) -> Path:
+    return staging / BLOCKS / _NOTE
+
+
+def _noted(staging: Path) -> list[str]:
+    """What the note of a run half published lists; nothing where there is none."""
+    try:
+        return _inside(json.loads(_note(staging).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _write_note(staging: Path, names: set[str]) -> None:
+    note = _note(staging)
+    note.parent.mkdir(exist_ok=True)
+    part = note.with_suffix(".part")
+    part.write_text(json.dumps(sorted(names)), encoding="utf-8")
+    part.replace(note)

@@ -16,7 +16,7 @@ from landmeta.classmap import PROBABILITY_NODATA, MapBlock
 from landmeta.errors import OutputError
 from landmeta.legend import NODATA, Legend
 from landmeta_maps.areas import class_areas_ha, row_counts
-from landmeta_maps.cog import finish, raw_codes, raw_shares
+from landmeta_maps.cog import GDAL_ERRORS, finish, raw_codes, raw_shares, unwritable
 from landmeta_maps.sidecars import write_sidecars
 from landmeta_maps.summary import MapSummary, overview_grid, overview_step
 
@@ -44,11 +44,10 @@ def write_map(blocks: Iterable[MapBlock], grid: GeoBox, legend: Legend, folder: 
             finish(raw["landcover"], folder / "landcover.tif", overviews="MODE", predictor="NO")
             for name in ("probabilities", "confidence"):
                 finish(raw[name], folder / f"{name}.tif", overviews="AVERAGE", predictor="STANDARD")
-    except (OSError, rasterio.errors.RasterioError) as error:
+    except (OSError, *GDAL_ERRORS) as error:
         if isinstance(error, OutputError):
             raise
-        msg = f"cannot write the map into {folder}: {error}"
-        raise OutputError(msg, "choose a folder with write permission and free space with --out") from error
+        raise unwritable(folder, error) from error
     finally:
         for path in raw.values():
             path.unlink(missing_ok=True)
@@ -78,9 +77,8 @@ def stability_raster(grid: GeoBox, folder: Path) -> Iterator[Callable[[int, int,
                 yield put
             if taken:
                 finish(raw, target, overviews="AVERAGE", predictor="STANDARD")
-    except rasterio.errors.RasterioError as error:
-        msg = f"cannot write {target}: {error}"
-        raise OutputError(msg, "choose a folder with write permission and free space with --out") from error
+    except GDAL_ERRORS as error:
+        raise unwritable(target, error) from error
     finally:
         raw.unlink(missing_ok=True)
 

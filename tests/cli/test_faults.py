@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rasterio
 
 from landmeta.classmap import MapBlock
 from landmeta_cli.run_folder import staging_folder
@@ -27,6 +28,22 @@ def filling(*given):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     return whole(*given)
 prediction.map_window = filling
+from landmeta_cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+FULL_LATE = f"""
+import resource, signal, sys
+from landmeta import prediction
+from landmeta_maps import writer
+prediction.BLOCK = {BLOCK}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+finish = writer.finish
+def filling(raw, path, **options):
+    if path.name == "confidence.tif":  # all blocks are there, and two of the three rasters
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.RLIM_INFINITY))
+    finish(raw, path, **options)
+writer.finish = filling
 from landmeta_cli.app import run
 sys.exit(run(sys.argv[1:]))
 """
@@ -101,3 +118,22 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_when_there_is_room
     assert kept(out) == 2
     assert landmeta(*arguments, "--out", out, "--resume").code == 0
     assert (out / "landcover.tif").is_file()
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_disk_that_fills_up_while_a_raster_is_finished_is_one_line_and_the_run_goes_on(
+    arguments: list[str], landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", FULL_LATE, *arguments, "--out", str(out)]
+    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 2, stopped.stderr
+    errors = [line for line in stopped.stderr.splitlines() if line.startswith(("error:", "hint:"))]
+    assert len(errors) == 2
+    assert "confidence.tif, the disk may be full" in errors[0]
+    assert "--resume" in errors[1]
+    assert kept(out)
+    assert not out.exists()
+    assert landmeta(*arguments, "--out", out, "--resume").code == 0
+    with rasterio.open(out / "confidence.tif") as image:
+        assert image.read(1).any()

@@ -17,7 +17,7 @@ import pytest
 
 from landmeta.classmap import MapBlock
 from landmeta.errors import ImageryError
-from landmeta_cli.run_folder import staging_folder
+from landmeta_cli.run_folder import staged, staging_folder
 
 from .conftest import Said, Scene
 
@@ -248,11 +248,9 @@ def test_two_runs_to_one_folder_do_not_mix(
     arguments: list[str], landmeta: Callable[..., Said], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    staging = staging_folder(out)
-    staging.mkdir()
-    import platform
-
-    (staging / ".owner").write_text(f"{platform.node()} 1")  # process 1 is always alive
-    said = landmeta(*arguments, "--out", out)
-    assert said.code == 2
-    assert "another landmeta run is writing" in said.err
+    with staged(out):
+        for flags in ((), ("--resume",), ("--overwrite",)):
+            said = landmeta(*arguments, "--out", out, *flags)
+            assert said.code == 2
+            assert f"process {os.getpid()} on " in said.err
+            assert "is writing to" in said.err

@@ -61,6 +61,16 @@ def test_the_blocks_of_another_run_are_not_mixed_in(tmp_path: Path) -> None:
     assert "--overwrite" in error.value.hint
 
 
+@pytest.mark.parametrize("content", ["", '{"model": "a', "[]"])
+def test_a_damaged_plan_says_that_only_a_new_start_helps(tmp_path: Path, content: str) -> None:
+    BlockFolder(tmp_path, PLAN)
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(OutputError, match=r"plan\.json is damaged") as error:
+        BlockFolder(tmp_path, PLAN)
+    assert "--overwrite starts anew" in error.value.hint
+    assert "make room" not in error.value.hint
+
+
 def test_a_block_cut_short_counts_as_missing(tmp_path: Path) -> None:
     folder = BlockFolder(tmp_path, PLAN)
     folder.put((64, 0), block())

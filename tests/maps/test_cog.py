@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_AppDefinedError
 
 from landmeta.classmap import ClassMap, encode_probability
 from landmeta.errors import OutputError
@@ -129,3 +134,101 @@ def test_a_class_map_of_another_shape_is_refused(class_map: ClassMap) -> None:
             class_map.grid,
             class_map.legend,
         )
+
+
+FILLING = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from landmeta.classmap import MapBlock
+from landmeta.errors import OutputError
+from landmeta.legend import LandClass, Legend
+from landmeta_maps.cog import finish, raw_codes
+from landmeta_maps.writer import write_map
+
+def limit(bytes):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, resource.RLIM_INFINITY))
+
+def attempt(work, path, pixels):
+    path.unlink(missing_ok=True)
+    try:
+        work()
+    except OutputError:
+        found = "refused"
+    else:
+        limit(resource.RLIM_INFINITY)
+        with rasterio.open(path) as image:
+            found = "whole" if (image.read(1) == pixels).all() else "other pixels"
+    limit(resource.RLIM_INFINITY)
+    print(found)
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder, side = Path(sys.argv[1]), 600
+legend = Legend((LandClass(1, "a", "#1b7837"), LandClass(2, "b", "#2166ac")))
+grid = GeoBox((side, side), Affine(10, 0, 4e5, 0, -10, 5.8e6), "EPSG:32630")
+codes = np.random.default_rng(0).integers(1, 3, (side, side)).astype(np.uint8)
+shares = np.full((2, side, side), 5000, np.uint16)
+raw, cog = folder / "raw.tif", folder / "cog.tif"
+with raw_codes(raw, grid, legend) as image:
+    image.write(codes, 1)
+
+def copied():
+    finish(raw, cog, overviews="MODE", predictor="NO")
+
+def mapped():
+    write_map([MapBlock(0, 0, codes, shares, shares[0])], grid, legend, folder)
+
+for work, path in ((copied, cog), (mapped, folder / "landcover.tif")):
+    attempt(work, path, codes)
+    # the largest file of the map is the plain one of its shares
+    full = path.stat().st_size if work is copied else 2 * 4 * 512 * 512 * 2 + 5000
+    for size in (*range(0, full, full // 12), *range(full - 9000, full, 700)):
+        limit(size)
+        attempt(work, path, codes)
+"""
+
+
+def test_a_disk_that_is_full_at_any_moment_gives_an_error_or_a_whole_file(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FILLING, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.split("\n")[:-1]
+    assert set(found) == {"whole", "refused"}
+    assert found.count("refused") > 40
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_that_lost_its_end_unnoticed_is_not_finished(
+    class_map: ClassMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rasterio.shutil.copy
+
+    def short(source: object, part: Path, **options: object) -> None:
+        whole(source, part, **options)
+        os.truncate(part, part.stat().st_size - 10)
+
+    monkeypatch.setattr(rasterio.shutil, "copy", short)
+    with pytest.raises(
+        OutputError, match=r"landcover\.tif, the disk may be full: .*blocks are missing"
+    ) as caught:
+        write_map([class_map.block], class_map.grid, class_map.legend, tmp_path)
+    assert "free space" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [CPLE_AppDefinedError(3, 1, "Seek error"), SystemError("Unknown GDAL Error")]
+)
+def test_an_error_of_gdal_while_a_file_is_finished_is_one_line(
+    class_map: ClassMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(rasterio.shutil, "copy", failing)
+    with pytest.raises(OutputError, match=r"cannot write .*landcover\.tif, the disk may be full"):
+        write_map([class_map.block], class_map.grid, class_map.legend, tmp_path)
+    assert list(tmp_path.iterdir()) == []
