@@ -4,11 +4,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 CHANCE = 0.5
 """Area under the ROC curve of a one-vs-all task answered at random."""
+
+FALL = 0.03
+"""A last AUROC further below the first than this, and than half of its `auroc_ci95`, is clearly worse.
+
+All validations of a training are on the same tasks, so their difference varies less than either of them.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a training, as its curve tells.
+
+    Attributes:
+        converged: See `convergence`.
+        worse: Whether its last validation is clearly worse than that of the network it started from.
+        why: What was seen.
+    """
+
+    converged: bool
+    worse: bool
+    why: str
+
+    @property
+    def sound(self) -> bool:
+        """Whether it bears conclusions about meta-training."""
+        return self.converged and not self.worse
+
+
+def outcome(curve: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Whether a training converged, and whether it made a start that was already good worse.
+
+    A network that was trained jointly before is above chance at step 0: that it still is at the end says
+    nothing of meta-training.
+    """
+    converged, why = convergence(curve)
+    worse = converged and _fell(curve)
+    if worse:
+        why = f"AUROC in validation fell from {curve[0]['auroc']:.3f} to {curve[-1]['auroc']:.3f}"
+    return Outcome(converged, worse, why)
+
+
+def _fell(curve: Sequence[Mapping[str, Any]]) -> bool:
+    first, last = curve[0], curve[-1]
+    if first["auroc"] is None:
+        return False
+    return bool(first["auroc"] - last["auroc"] > max(FALL, last["auroc_ci95"] / 2))
 
 
 def training_curve(log: Path) -> list[dict[str, Any]]:

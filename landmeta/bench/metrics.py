@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
 from landmeta.assessment import balanced_accuracy, class_recall, confusion
 from landmeta.task_scores import auroc
@@ -25,7 +26,7 @@ METRICS: Mapping[str, str] = {
 BINS = 15
 _LEVELS = (2.5, 97.5)
 _SURE = 1e30  # a logit beyond all others
-_CHUNK = 200  # resamples drawn at once
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,90 +109,124 @@ def confidence_gaps(
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over tasks and seeds with its 95 % interval, and how many of both there were."""
+    """A mean over tasks and seeds with its 95 % interval, and how many of both there were.
+
+    Attributes:
+        value: The mean.
+        ci95: Ends of the interval.
+        tasks: Test tasks.
+        seeds: Trainings; the interval of a single one does not hold the variation of trainings.
+        groups: Groups (region-seasons) that the tasks were drawn in; 0 where tasks are not grouped.
+    """
 
     value: float
     ci95: tuple[float, float]
     tasks: int
     seeds: int
+    groups: int = 0
 
 
-def estimate(scores: Sequence[Float[np.ndarray, "task"]], *, resamples: int = 2000) -> Estimate:
-    """Mean score, with an interval from drawing seeds, and tasks within each, with replacement.
+def estimate(
+    scores: Sequence[Float[np.ndarray, "_"]],
+    *,
+    groups: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Mean score, with an interval from drawing seeds, and tasks that all seeds share, with replacement.
 
-    A single seed adds no spread: the interval then holds for that one training.
+    A single seed adds no spread: the interval then holds for that one training. Bootstrap intervals of very
+    few seeds or groups come out somewhat too narrow.
 
     Args:
-        scores: of the tasks of each seed; NaN where a task has none.
-        resamples: draws of the bootstrap.
+        scores: Of the tasks of each seed, the same tasks in the same order; NaN where a task has none.
+        groups: The group of each task, such as the region-season that it was drawn in. Tasks of one group
+            are alike, so whole groups are drawn; if there is only one, its tasks are drawn instead.
+        resamples: Draws of the bootstrap.
 
     Raises:
-        ValueError: no task of any seed has a score.
+        ValueError: No task of any seed has a score.
     """
-    kept = [seed[np.isfinite(seed)] for seed in scores]
-    kept = [seed for seed in kept if len(seed)]
+    longest = max((len(seed) for seed in scores), default=0)
+    padded = [np.pad(seed, (0, longest - len(seed)), constant_values=np.nan) for seed in scores]
+    kept = [seed for seed in padded if np.isfinite(seed).any()]
     if not kept:
         msg = "an estimate needs the score of one task at least"
         raise ValueError(msg)
-    draws = _seed_means(kept, resamples)
-    low, high = np.percentile(draws, _LEVELS)
-    value = float(np.mean([seed.mean() for seed in kept]))
-    return Estimate(value, (float(low), float(high)), max(map(len, kept)), len(kept))
+    table = np.stack(kept).astype(np.float64)
+    finite = np.isfinite(table)
+    weights = _task_weights(_named(groups, longest), resamples)
+    with np.errstate(invalid="ignore"):  # a draw without a task that has a score is left out below
+        means = (weights @ np.where(finite, table, 0.0).T) / (weights @ finite.T)
+    drawn_in = {groups[task] for task in np.flatnonzero(finite.any(0)).tolist()} if groups else ()
+    return Estimate(
+        float(np.nanmean(table, axis=1).mean()),
+        _interval(means.T),
+        int(finite.sum(1).max()),
+        len(table),
+        len(drawn_in),
+    )
 
 
 def difference(
-    ours: Sequence[Float[np.ndarray, "task"]],
-    other: Sequence[Float[np.ndarray, "task"]],
+    ours: Sequence[Float[np.ndarray, "_"]],
+    other: Sequence[Float[np.ndarray, "_"]],
     *,
-    resamples: int = 2000,
+    groups: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
 ) -> Estimate:
     """Mean of `ours` less `other` on the same tasks and seeds, with its interval; see `estimate`."""
     paired = [a - b for a, b in zip(ours, other, strict=False) if a.shape == b.shape]
-    return estimate(paired, resamples=resamples)
+    return estimate(paired, groups=groups, resamples=resamples)
 
 
-def calibration_estimate(results: Sequence[Sequence[TaskResult]], *, resamples: int = 2000) -> Estimate:
+def calibration_estimate(
+    results: Sequence[Sequence[TaskResult]],
+    *,
+    groups: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+) -> Estimate:
     """Calibration error of all tasks of a seed taken together, mean over seeds; see `estimate`."""
     tables = [np.array([[*r.gaps, r.answers] for r in seed]) for seed in results if len(seed)]
     if not tables:
         msg = "a calibration error needs one task at least"
         raise ValueError(msg)
-    rng = np.random.default_rng(0)
-    draws = []
-    for size in _chunks(resamples):
-        errors = []
-        for table in tables:
-            tasks = len(table)
-            weights = rng.multinomial(tasks, np.full(tasks, 1 / tasks), size)
-            errors.append(_pooled(weights @ table))
-        draws.append(_over_seeds(np.stack(errors), rng))
-    low, high = np.percentile(np.concatenate(draws), _LEVELS)
+    longest = max(map(len, tables))
+    weights = _task_weights(_named(groups, longest), resamples)
+    errors = np.stack([_pooled(weights[:, : len(table)] @ table) for table in tables])
     value = float(np.mean([_pooled(table.sum(0, keepdims=True))[0] for table in tables]))
-    return Estimate(value, (float(low), float(high)), max(map(len, tables)), len(tables))
+    return Estimate(value, _interval(errors), longest, len(tables), len(set(groups or ())))
 
 
-def _pooled(sums: Shaped[np.ndarray, "draw column"]) -> Float[np.ndarray, "draw"]:
+def _pooled(sums: Float[np.ndarray, "draw column"]) -> Float[np.ndarray, "draw"]:
     errors: np.ndarray = np.abs(sums[:, :-1]).sum(1) / sums[:, -1]
     return errors
 
 
-def _seed_means(scores: Sequence[Float[np.ndarray, "task"]], resamples: int) -> Float[np.ndarray, "draw"]:
-    """Mean over redrawn seeds of the means over redrawn tasks."""
-    rng, draws = np.random.default_rng(0), []
-    for size in _chunks(resamples):
-        means = [seed[rng.integers(len(seed), size=(size, len(seed)))].mean(1) for seed in scores]
-        draws.append(_over_seeds(np.stack(means), rng))
-    return np.concatenate(draws)
+def _named(groups: Sequence[str] | None, tasks: int) -> tuple[str, ...]:
+    """Groups to draw of: those given if there are several, else every task is its own."""
+    if groups is not None and len(groups) != tasks:
+        msg = f"{len(groups)} groups are given for {tasks} tasks"
+        raise ValueError(msg)
+    several = groups is not None and len(set(groups)) > 1
+    return tuple(groups) if groups is not None and several else tuple(map(str, range(tasks)))
 
 
-def _over_seeds(means: Float[np.ndarray, "seed draw"], rng: np.random.Generator) -> Float[np.ndarray, "draw"]:
-    """Mean over as many seeds as there are, drawn with replacement anew for every draw."""
+@lru_cache(maxsize=16)
+def _task_weights(groups: tuple[str, ...], resamples: int) -> Float[np.ndarray, "draw task"]:
+    """How often each draw of groups with replacement holds each task.
+
+    All estimates over the same tasks share the draws, which a report asks for hundreds of times.
+    """
+    names, which = np.unique(groups, return_inverse=True)
+    counts = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    weights: np.ndarray = counts[:, which].astype(np.float64)
+    weights.flags.writeable = False
+    return weights
+
+
+def _interval(means: Float[np.ndarray, "seed draw"]) -> tuple[float, float]:
+    """Percentiles of the mean over as many seeds as there are, drawn with replacement for every draw."""
     seeds, draws = means.shape
-    picks = rng.integers(seeds, size=(seeds, draws))
-    drawn: np.ndarray = np.take_along_axis(means, picks, axis=0).mean(0)
-    return drawn
-
-
-def _chunks(resamples: int) -> list[int]:
-    whole, rest = divmod(resamples, _CHUNK)
-    return [_CHUNK] * whole + [rest] * (rest > 0)
+    picks = np.random.default_rng(1).integers(seeds, size=(seeds, draws))
+    low, high = np.nanpercentile(np.take_along_axis(means, picks, axis=0).mean(0), _LEVELS)
+    return float(low), float(high)

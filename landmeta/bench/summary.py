@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from landmeta.bench.curves import Outcome, outcome
 from landmeta.bench.evaluation import column_results
 from landmeta.bench.metrics import Estimate, calibration_estimate, difference, estimate
 from landmeta.bench.presets import RIVALS
@@ -20,8 +21,28 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 }
 """Our columns: the printed column that each stands for, and the metric that was printed there."""
 
+BALANCED = "balanced"
+"""Name of the sweep's column in which all classes have the same share."""
+
 _CHOSEN = "shuffled"
 """Composition of figures that name none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A score at one share of the dominant class.
+
+    Attributes:
+        name: `balanced`, or the share that was asked for.
+        share: Share that the largest class had, mean over tasks.
+        realised: Whether that is what it really had, which older cells do not hold, or what was asked for.
+        score: With its interval.
+    """
+
+    name: str
+    share: float
+    realised: bool
+    score: Estimate
 
 
 @dataclass(frozen=True)
@@ -45,16 +66,28 @@ class Row:
     failed: tuple[Mapping[str, Any], ...]
 
     @cached_property
-    def not_converged(self) -> tuple[Mapping[str, Any], ...]:
-        """Cells whose training came to nothing."""
+    def outcomes(self) -> tuple[tuple[Mapping[str, Any], Outcome], ...]:
+        """Cells that were meta-trained, each with what its stored curve says came of that."""
         return tuple(
-            c for c in self.cells if not c["result"].get("training", {"converged": True})["converged"]
+            (cell, outcome(cell["result"]["training"]["curve"]))
+            for cell in self.cells
+            if "training" in cell["result"]
         )
 
     @property
+    def not_converged(self) -> tuple[Mapping[str, Any], ...]:
+        """Cells whose training came to nothing."""
+        return tuple(cell for cell, found in self.outcomes if not found.converged)
+
+    @property
+    def worse(self) -> tuple[Mapping[str, Any], ...]:
+        """Cells that meta-training left clearly worse than the network it started from."""
+        return tuple(cell for cell, found in self.outcomes if found.worse)
+
+    @property
     def sound(self) -> bool:
-        """Whether the row bears conclusions: there are cells, and all converged."""
-        return bool(self.cells) and not self.not_converged
+        """Whether the row bears conclusions: there are cells, and every training came to something."""
+        return bool(self.cells) and all(found.sound for _, found in self.outcomes)
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -76,17 +109,32 @@ class Row:
     def value(self, protocol: str, column: str, metric: str, composition: str = _CHOSEN) -> Estimate | None:
         """Estimate of a metric; None where there is nothing to estimate it from."""
         stored = self.columns(protocol, column, composition)
-        return _estimate(stored, metric)
+        return _estimate(stored, metric, self.groups(protocol, column))
 
-    def sweep(self, protocol: str, metric: str) -> list[tuple[float, Estimate]]:
-        """The metric at each share of the dominant class."""
+    def groups(self, protocol: str, column: str) -> list[str] | None:
+        """The region-season of each task; None where tasks are not grouped."""
+        for cell in self.cells:
+            scored = cell["result"]["protocols"].get(protocol, {}).get(column, {})
+            if "regions" in scored:
+                return [str(name) for name in scored["regions"]]
+        return None
+
+    def sweep(self, protocol: str, metric: str) -> list[Swept]:
+        """The metric at each share of the dominant class, from balanced on."""
         sweeps = [
-            cell["result"]["protocols"].get(protocol, {}).get("regions", {}).get("sweep", {})
+            _with_balanced(cell["result"]["protocols"].get(protocol, {}).get("regions", {}).get("sweep", {}))
             for cell in self.cells
         ]
-        shares = [share for share in (sweeps[0] if sweeps else ()) if all(share in s for s in sweeps)]
-        points = [(float(share), _estimate([s[share] for s in sweeps], metric)) for share in shares]
-        return [(share, found) for share, found in points if found is not None]
+        groups = self.groups(protocol, "regions")
+        points = []
+        for name in sweeps[0] if sweeps else ():
+            stored = [sweep[name] for sweep in sweeps if name in sweep]
+            score = _estimate(stored, metric, groups) if len(stored) == len(sweeps) else None
+            if score is not None:
+                share = float(np.mean([_share(name, column) for column in stored]))
+                realised = all(column.get("realised", "share" in column) for column in stored)
+                points.append(Swept(name, share, realised, score))
+        return points
 
     def curve(self) -> list[tuple[float, Estimate]]:
         """AUROC in validation at each outer step, mean over seeds, each with tasks of its own."""
@@ -106,13 +154,55 @@ def _mean_of_curves(scores: Sequence[tuple[float, float]]) -> Estimate:
     return Estimate(value, (value - half, value + half), 0, len(scores))
 
 
-def _estimate(stored: Sequence[Mapping[str, Any]], metric: str) -> Estimate | None:
+def _with_balanced(sweep: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The sweep with one balanced column first, also where each number of classes has one of its own.
+
+    Such columns are named by their share, 1 / classes, and each holds some of the regions.
+    """
+    if BALANCED in sweep or not sweep:
+        return dict(sweep)
+    own = [name for name in sweep if _is_balanced(float(name))]
+    others = {name: column for name, column in sweep.items() if name not in own}
+    return {BALANCED: _joined({float(name): sweep[name] for name in own}), **others} if own else others
+
+
+def _is_balanced(share: float) -> bool:
+    return abs(1 / share - round(1 / share)) < 1e-3
+
+
+def _joined(columns: Mapping[float, Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns of several shares as one, task after task, with their mean share."""
+    parts = list(columns.values())
+    shares = [share for share, part in columns.items() for _ in part["answers"]]
+    return {
+        "scores": {name: [v for part in parts for v in part["scores"][name]] for name in parts[0]["scores"]},
+        "gaps": [gaps for part in parts for gaps in part["gaps"]],
+        "answers": [count for part in parts for count in part["answers"]],
+        "share": float(np.mean(shares)),
+        "realised": False,
+    }
+
+
+def _share(name: str, column: Mapping[str, Any]) -> float:
+    """What the largest class really had, where that is stored; else what was asked for."""
+    return float(column["share"]) if "share" in column else float(name)
+
+
+def _estimate(
+    stored: Sequence[Mapping[str, Any]], metric: str, groups: Sequence[str] | None
+) -> Estimate | None:
     if not stored:
         return None
+    own = _fitting(groups, stored)
     if metric == "calibration_error":
-        return calibration_estimate([column_results(seed) for seed in stored])
+        return calibration_estimate([column_results(seed) for seed in stored], groups=own)
     scores = _scores(stored, metric)
-    return estimate(scores) if any(np.isfinite(seed).any() for seed in scores) else None
+    return estimate(scores, groups=own) if any(np.isfinite(seed).any() for seed in scores) else None
+
+
+def _fitting(groups: Sequence[str] | None, stored: Sequence[Mapping[str, Any]]) -> Sequence[str] | None:
+    """The groups, unless a column lacks some of the tasks: which ones is not stored."""
+    return groups if groups and all(len(column["answers"]) == len(groups) for column in stored) else None
 
 
 def _scores(stored: Sequence[Mapping[str, Any]], metric: str) -> list[np.ndarray]:
@@ -135,7 +225,9 @@ def row_difference(
     kept = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if not kept:
         return None
-    return difference(_scores([a for a, _ in kept], metric), _scores([b for _, b in kept], metric))
+    own, others = [a for a, _ in kept], [b for _, b in kept]
+    groups = _fitting(ours.groups(protocol, column), [*own, *others])
+    return difference(_scores(own, metric), _scores(others, metric), groups=groups)
 
 
 def _paired(ours: Row, other: Row) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:

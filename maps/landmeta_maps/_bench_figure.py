@@ -8,16 +8,26 @@ from html import escape
 
 from landmeta.bench.metrics import Estimate
 
-_COLORS = ("#0b5cad", "#b42318", "#1a7f37", "#b7791f", "#6f42c1", "#0e7490", "#57606a", "#9d174d", "#4d7c0f")
-_WIDTH, _HEIGHT = 720, 400
+STYLES = (
+    ("#0072b2", "circle"), ("#d55e00", "circle"), ("#009e73", "circle"), ("#cc79a7", "circle"),
+    ("#e69f00", "circle"), ("#000000", "circle"), ("#56b4e9", "square"), ("#882255", "square"),
+    ("#777777", "square"), ("#6b6b00", "square"),
+)  # fmt: skip
+"""Colour and marker of the rows in their order; told apart by the colour-blind too."""
+
+_WIDTH, _HEIGHT = 900, 460
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 16, 190, 52
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Scores of a row at places along x; dashed where it did not converge."""
+    """Scores of a row at places along x; dashed where it bears no conclusion.
+
+    `place` is that of the row in its suite, which has the same style in all figures.
+    """
 
     label: str
+    place: int
     points: Sequence[tuple[float, Estimate]]
     dashed: bool = False
 
@@ -51,8 +61,8 @@ class Axes:
 
 def imbalance_figure(lines: Sequence[Line]) -> str:
     """An SVG of accuracies 0..1 against shares of the largest class, with 95 % intervals as bars."""
-    ticks = [(tenth / 10, f"{10 * tenth} %") for tenth in range(2, 11, 2)]
-    return _figure(lines, Axes("share of the largest class in the query", "accuracy", ticks))
+    ticks = [(tenth / 10, f"{10 * tenth} %") for tenth in range(0, 11, 2)]
+    return _figure(lines, Axes("share that the largest class has in the query", "accuracy", ticks))
 
 
 def curves_figure(lines: Sequence[Line]) -> str:
@@ -71,7 +81,7 @@ def _figure(lines: Sequence[Line], axes: Axes) -> str:
         *_drawn_axes(axes),
     ]
     for number, line in enumerate(lines):
-        parts += _drawn(line, axes, _COLORS[number % len(_COLORS)], number, len(lines))
+        parts += _drawn(line, axes, number, len(lines))
     return "\n".join([*parts, "</svg>"])
 
 
@@ -95,21 +105,28 @@ def _drawn_axes(axes: Axes) -> list[str]:
     return parts
 
 
-def _drawn(line: Line, axes: Axes, color: str, number: int, count: int) -> list[str]:
-    aside = 3 * (number - (count - 1) / 2)  # intervals of several lines would hide each other
+def _drawn(line: Line, axes: Axes, number: int, count: int) -> list[str]:
+    color, marker = STYLES[line.place % len(STYLES)]
+    aside = 3.5 * (number - (count - 1) / 2)  # intervals of several lines would hide each other
     places = [(axes.x(at) + aside, found) for at, found in line.points]
     path = " ".join(f"{x:.1f},{axes.y(found.value)}" for x, found in places)
     dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-    parts = [f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dash}/>']
+    parts = [f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.5"{dash}/>']
     for x, found in places:
         low, high = found.ci95
-        y = axes.y(found.value)
         parts.append(
-            f'<path d="M{x:.1f} {axes.y(low)}V{axes.y(high)}" stroke="{color}" stroke-opacity=".45"/>'
+            f'<path d="M{x:.1f} {axes.y(low)}V{axes.y(high)}" stroke="{color}" stroke-opacity=".35"/>'
         )
-        parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="3" fill="{color}"/>')
+        parts.append(_marked(x, axes.y(found.value), color, marker))
     y = _TOP + 14 + 20 * number
-    x = _WIDTH - _RIGHT + 16
-    parts.append(f'<path d="M{x} {y - 4}h22" stroke="{color}" stroke-width="2"{dash}/>')
+    x = _WIDTH - _RIGHT + 24
+    parts.append(f'<path d="M{x} {y - 4}h22" stroke="{color}" stroke-width="1.5"{dash}/>')
+    parts.append(_marked(x + 11, y - 4, color, marker))
     parts.append(f'<text x="{x + 28}" y="{y}">{escape(line.label)}</text>')
     return parts
+
+
+def _marked(x: float, y: float, color: str, marker: str) -> str:
+    if marker == "square":
+        return f'<rect x="{x - 3:.1f}" y="{y - 3:.1f}" width="6" height="6" fill="{color}"/>'
+    return f'<circle cx="{x:.1f}" cy="{y}" r="3" fill="{color}"/>'

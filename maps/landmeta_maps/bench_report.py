@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,35 +11,58 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from landmeta.bench.compositions import COMPOSITIONS
-from landmeta.bench.metrics import METRICS
+from landmeta.bench.metrics import METRICS, Estimate
+from landmeta.bench.presets import QUERIES
 from landmeta.bench.registry import Suite, suite
-from landmeta.bench.summary import COLUMNS, Row, suite_rows
-from landmeta.bench.trials import NATURAL
+from landmeta.bench.summary import BALANCED, COLUMNS, Row, Swept, suite_rows
 from landmeta_maps._atomic import write_text
 from landmeta_maps._bench_figure import Line, curves_figure, imbalance_figure
-from landmeta_maps._bench_words import budget_words, data_words, findings, shown
+from landmeta_maps._bench_findings import AS_RELEASED, comparisons, findings
+from landmeta_maps._bench_words import (
+    budget_words,
+    data_label,
+    data_words,
+    interval_words,
+    shown,
+    trial_words,
+)
 
 _PEOPLE = "People reached 0.616 over all 1,000 published tasks, of which these are a part."
 
-
 _SWEEP = (
-    "Protocol fair, shuffled batches. The query of each whole region is thinned by a Dirichlet draw so that "
-    "one class, drawn at random, has the share below on average; bars are 95 % intervals, dashed lines are "
-    "trainings that did not converge."
+    "Protocol fair, shuffled batches. Queries of each whole region are drawn so that one class, drawn at "
+    "random, has about the share that heads a column. Along x is the share that the largest class {really}. "
+    "Bars are intervals; dashed lines are trainings that bear no conclusion, squares are rivals."
 )
 _CURVES = (
     "AUROC of one-vs-all tasks of the validation regions after the inner steps of training, mean over seeds "
-    "with 95 % intervals over tasks; step 0 is the network that meta-training starts from."
+    "with 95 % intervals over tasks; step 0 is the network that meta-training starts from. Dashed lines did "
+    "not converge or became worse than their start."
 )
+_VERDICTS = (
+    "Differences between rows. The verdict is on what the paper measured, protocol meteor_compat: in whole "
+    "regions with class-sorted batches, on balanced tasks with all queries of a task in one batch. Beside "
+    "it, without a verdict, what we hold to be right: protocol fair, shuffled batches."
+)
+_GROUPED = (
+    "Intervals come from drawing test tasks, the same for all seeds, and seeds with replacement. Whole "
+    "regions are drawn by region-season with all their tasks, as tasks of one are alike; balanced tasks are "
+    "drawn one by one, so theirs hold for these region-seasons. With few region-seasons or seeds they come "
+    "out too narrow."
+)
+_INTERVAL = re.compile(r"\([-+.\d]+ to [-+.\d]+\)")
+_FEW = 12
+"""Places that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a caption; the first column is text, the others are figures."""
+    """A table with a caption and a note below it; the first column is text, the others are figures."""
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +91,16 @@ def write_bench_report(cells: Sequence[Mapping[str, Any]], folder: Path) -> Path
     """
     suites = sorted({str(cell["suite"]) for cell in cells})
     title = f"Benchmark {', '.join(suites)}, preset {cells[0]['settings']['preset']['name']}"
-    by_data = _by_dataset(cells)
+    by_data: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        by_data.setdefault(data_label(cell), []).append(cell)
     sections = [Section("What this run can show", tuple(data_words(own[0]) for own in by_data.values()))]
     if len(by_data) > 1:
         sections += [_side_by_side(suite(name), by_data) for name in suites]
     for dataset, own in by_data.items():
         for name in sorted({str(cell["suite"]) for cell in own}):
             sections += _suite_sections(suite(name), own, f"{dataset}: " if len(by_data) > 1 else "")
-        sections.append(_how(own[0]))
+        sections.append(_how(own))
     sections.append(_cells(cells))
     for section in sections:
         if section.svg:
@@ -83,13 +109,6 @@ def write_bench_report(cells: Sequence[Mapping[str, Any]], folder: Path) -> Path
     page = folder / "report.html"
     write_text(page, _html(title, sections))
     return page
-
-
-def _by_dataset(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        found.setdefault(str(cell["cell"]["dataset"]), []).append(cell)
-    return found
 
 
 def _side_by_side(entry: Suite, by_data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
@@ -102,14 +121,20 @@ def _side_by_side(entry: Suite, by_data: Mapping[str, Sequence[Mapping[str, Any]
             (label, *(_unless_lost(own[place], column) for own in rows.values()))
             for place, label in enumerate(labels)
         ]
+        over = ". ".join(
+            f"{name}: {interval_words([row.value('fair', column, 'accuracy') for row in own])}"
+            for name, own in rows.items()
+        )
         caption = f"Accuracy on {told}, protocol fair, shuffled batches"
-        tables.append(Table(caption, ("", *rows), tuple(lines)))
+        tables.append(Table(caption, ("", *rows), tuple(lines), f"{over}."))
     return Section(f"{entry.name} on all data", tables=tuple(tables))
 
 
 def _unless_lost(row: Row, column: str) -> str:
     found = shown(row.value("fair", column, "accuracy"))
-    return f"{found}, not converged" if row.not_converged else found
+    if row.not_converged:
+        return f"{found}, not converged"
+    return f"{found}, worse than its start" if row.worse else found
 
 
 def _suite_sections(entry: Suite, cells: Sequence[Mapping[str, Any]], of: str) -> list[Section]:
@@ -118,77 +143,123 @@ def _suite_sections(entry: Suite, cells: Sequence[Mapping[str, Any]], of: str) -
     stem = f"{entry.name}-{cells[0]['cell']['dataset']}".replace("/", "-")
     found = [
         Section(f"{of}{entry.name}: {entry.title}", tables=(_against_printed(rows),)),
-        Section(f"{of}What agrees with the paper, what does not, and why", points=tuple(findings(rows))),
+        _findings(rows, of),
         *_figures(rows, stem, of),
     ]
     tables = [_metrics(rows, protocol, column) for protocol in protocols for column in COLUMNS]
     found.append(Section(f"{of}All metrics, shuffled batches", tables=tuple(tables)))
     orders = [_compositions(rows, protocol, column) for protocol in protocols for column in COLUMNS]
     told = "; ".join(f"{name.replace('_', ' ')}: {words}" for name, words in COMPOSITIONS.items())
-    found.append(Section(f"{of}Query compositions", (told + ".",), tables=tuple(orders)))
+    found.append(Section(f"{of}Query compositions", (f"{told}.",), tables=tuple(orders)))
     published = _published(rows, of)
     return [*found, published] if published else found
 
 
+def _findings(rows: Sequence[Row], of: str) -> Section:
+    title = f"{of}What agrees with the paper, what does not, and why"
+    compared = comparisons(rows)
+    lines = tuple(
+        (one.what, f"{one.printed:+.2f}", _signed(one.measured), one.verdict, _signed(one.fair))
+        for one in compared
+    )
+    header = ("difference in accuracy", "printed", "ours, as the paper measured", "verdict", "ours, fair")
+    table = Table("Differences beside the printed ones", header, lines, _over([c.measured for c in compared]))
+    return Section(
+        title, (_VERDICTS,) if lines else (), tuple(findings(rows)), tables=(table,) if lines else ()
+    )
+
+
+def _signed(found: Estimate | None) -> str:
+    if found is None:
+        return "-"
+    low, high = found.ci95
+    return f"{found.value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _over(found: Sequence[Estimate | None]) -> str:
+    """A note on the intervals of a table's estimates, by whether their tasks are grouped."""
+    grouped = [one for one in found if one is not None and one.groups]
+    single = [one for one in found if one is not None and not one.groups]
+    parts = []
+    if single:
+        parts.append(f"{'Balanced tasks: ' if grouped else ''}{interval_words(single)}.")
+    if grouped:
+        parts.append(f"{'Whole regions: ' if single else ''}{interval_words(grouped)}.")
+    return " ".join(parts)
+
+
 def _figures(rows: Sequence[Row], stem: str, of: str) -> list[Section]:
     found = []
-    swept = [(row, row.sweep("fair", "accuracy")) for row in rows]
-    if lines := [Line(row.label, points, not row.sound) for row, points in swept if points]:
-        found.append(
-            Section(
-                f"{of}Accuracy against imbalance",
-                (_SWEEP,),
-                figure=f"imbalance-{stem}.svg",
-                svg=imbalance_figure(lines),
-            )
-        )
-    curves = [(row, row.curve()) for row in rows]
-    if lines := [Line(row.label, points, not row.sound) for row, points in curves if len(points) > 1]:
-        found.append(
-            Section(f"{of}Training curves", (_CURVES,), figure=f"curves-{stem}.svg", svg=curves_figure(lines))
-        )
+    swept = [(place, row, row.sweep("fair", "accuracy")) for place, row in enumerate(rows)]
+    lines = [
+        Line(row.label, place, [(p.share, p.score) for p in points], not row.sound)
+        for place, row, points in swept
+        if points
+    ]
+    if lines:
+        title, figure = f"{of}Accuracy against imbalance", f"imbalance-{stem}.svg"
+        table = _swept([(row, points) for _, row, points in swept if points])
+        realised = all(point.realised for _, _, points in swept for point in points)
+        told = _SWEEP.format(really="really had" if realised else "was to have")
+        found.append(Section(title, (told,), tables=(table,), figure=figure, svg=imbalance_figure(lines)))
+    curves = [(place, row, row.curve()) for place, row in enumerate(rows)]
+    lines = [
+        Line(row.label, place, points, not row.sound) for place, row, points in curves if len(points) > 1
+    ]
+    if lines:
+        title, figure = f"{of}Training curves", f"curves-{stem}.svg"
+        found.append(Section(title, (_CURVES,), figure=figure, svg=curves_figure(lines)))
     return found
 
 
-def _against_printed(rows: Sequence[Row]) -> Table:
-    header = (
-        "",
-        "printed, balanced",
-        "ours, fair",
-        "ours, compat",
-        "printed, regions",
-        "ours, fair",
-        "ours, compat",
-    )
+def _swept(rows: Sequence[tuple[Row, Sequence[Swept]]]) -> Table:
+    """The sweep in figures; the columns' heads hold the share asked for and the realised one."""
+    first = rows[0][1]
+    header = tuple(_asked(point) for point in first)
     lines = []
+    for row, points in rows:
+        scores = {point.name: point.score for point in points}
+        lines.append((_label(row), *(shown(scores.get(point.name)) for point in first)))
+    note = _over([point.score for _, points in rows for point in points])
+    return Table("Accuracy by share of the largest class", ("", *header), tuple(lines), note)
+
+
+def _asked(point: Swept) -> str:
+    asked = point.name if point.name == BALANCED else f"{100 * float(point.name):.0f} %"
+    return f"{asked} (really {100 * point.share:.0f} %)" if point.realised else asked
+
+
+def _against_printed(rows: Sequence[Row]) -> Table:
+    kinds = ("printed", "ours, fair", "ours, compat")
+    header = ("", *(f"{kind}, {column}" for column in COLUMNS for kind in kinds))
+    lines, estimates = [], []
     for row in rows:
         line = [_label(row)]
         for column, (_, metric) in COLUMNS.items():
             printed = row.printed[column]
-            order = "class_sorted" if column == "regions" else "whole"
-            line += [
-                "-" if printed is None else f"{printed:.2f}",
-                shown(row.value("fair", column, metric)),
-                shown(row.value("meteor_compat", column, metric, order)),
-            ]
+            fair = row.value("fair", column, metric)
+            compat = row.value("meteor_compat", column, metric, AS_RELEASED[column])
+            estimates += [fair, compat]
+            line += ["-" if printed is None else f"{printed:.2f}", shown(fair), shown(compat)]
         lines.append(tuple(line))
     caption = (
-        "Accuracy beside the printed one: binary on balanced tasks, of the classes on whole regions; 95 % "
-        "intervals "
-        "over tasks and seeds. Fair: shuffled batches. Compat, as released: all queries of a task in one "
-        "batch, regions in class-sorted batches"
+        "Accuracy beside the printed one: binary on balanced tasks, of the classes on whole regions. Fair: "
+        "shuffled batches. Compat, as released: all queries of a task in one batch, regions in class-sorted "
+        "batches"
     )
-    return Table(caption, header, tuple(lines))
+    return Table(caption, header, tuple(lines), _over(estimates))
 
 
 def _metrics(rows: Sequence[Row], protocol: str, column: str) -> Table:
-    names = tuple(METRICS)
-    lines = [
-        (_label(row), *(shown(row.value(protocol, column, name)) for name in names))
+    scored = [
+        (row, [row.value(protocol, column, name) for name in METRICS])
         for row in rows
         if protocol in row.protocols
     ]
-    return Table(f"{protocol}, {column}", ("", *(n.replace("_", " ") for n in names)), tuple(lines))
+    lines = tuple((_label(row), *map(shown, values)) for row, values in scored)
+    header = ("", *(name.replace("_", " ") for name in METRICS))
+    note = _over([value for _, values in scored for value in values])
+    return Table(f"{protocol}, {column}", header, lines, note)
 
 
 def _compositions(rows: Sequence[Row], protocol: str, column: str) -> Table:
@@ -208,69 +279,81 @@ def _published(rows: Sequence[Row], of: str) -> Section | None:
     if not lines:
         return None
     count = max(value.tasks for _, value in found if value is not None)
-    caption = f"4-way 2-shot accuracy on the {count} published tasks of the test regions"
-    return Section(f"{of}Published tasks", (_PEOPLE,), tables=(Table(caption, ("", "accuracy"), lines),))
+    caption = (
+        f"4-way 2-shot accuracy on the {count} published tasks of the test regions, protocol fair, shuffled "
+        f"batches of {QUERIES}"
+    )
+    table = Table(caption, ("", "accuracy"), lines, _over([value for _, value in found]))
+    return Section(f"{of}Published tasks", (_PEOPLE,), tables=(table,))
 
 
 def _label(row: Row) -> str:
     if not row.cells:
         return f"{row.label} (failed)" if row.failed else f"{row.label} (not run)"
-    lost = len(row.not_converged)
-    return f"{row.label} ({lost} of {len(row.cells)} did not converge)" if lost else row.label
+    marks = [
+        f"{len(lost)} of {len(row.cells)} {what}"
+        for lost, what in ((row.not_converged, "did not converge"), (row.worse, "worse than start"))
+        if lost
+    ]
+    return f"{row.label} ({', '.join(marks)})" if marks else row.label
 
 
-def _how(cell: Mapping[str, Any]) -> Section:
-    size, places = cell["settings"]["preset"], cell["places"]
+def _how(cells: Sequence[Mapping[str, Any]]) -> Section:
+    cell = cells[0]
+    settings, places = cell["settings"], cell["places"]
     words = (
-        f"Dataset {cell['settings']['dataset']}, {cell['settings']['tiles']:,} tiles; trained on "
-        f"{', '.join(places['train'])}; curve from {', '.join(places['val']) or 'no region'}; tested on "
-        f"{', '.join(places['holdout'])}, regions of {cell['settings']['regions']}."
+        f"Dataset {data_label(cell)}, {settings['tiles']:,} tiles. Trained on {_listed(places['train'])}; "
+        f"curve from {_listed(places['val'])}; tested on {_listed(places['holdout'])}; whole regions of "
+        f"{settings['regions']}."
     )
     metrics = tuple(f"{name.replace('_', ' ')}: {told}" for name, told in METRICS.items())
-    title = f"How it was measured on {cell['settings']['dataset']}"
-    return Section(title, (words, budget_words(size), NATURAL), points=metrics)
+    title = f"How it was measured on {data_label(cell)}"
+    texts = (words, budget_words(settings["preset"]), trial_words(cells), _GROUPED)
+    return Section(title, texts, points=metrics)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names, or how many where that would be a long list."""
+    if not names:
+        return "no region"
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return f"{len(names)} region-seasons ({', '.join(names[:_FEW])}{more})" if len(names) > 1 else names[0]
 
 
 def _cells(cells: Sequence[Mapping[str, Any]]) -> Section:
-    lines = []
-    for cell in cells:
-        hardware = cell["hardware"]
-        machine = hardware["gpu"] or f"{hardware['cpus']} CPUs, {hardware['threads']} threads"
-        training = cell.get("result", {}).get("training")
-        curve = " ".join(_point(point) for point in training["curve"]) if training else ""
-        what = cell["cell"]
-        name = " ".join(filter(None, (what["method"], what["norm"])))
-        commit = str(cell["commit"] or "-")[:12]
-        lines.append(
-            (
-                name,
-                str(what["seed"]),
-                cell["state"],
-                f"{cell['seconds']:.0f} s",
-                machine,
-                commit,
-                cell["began"],
-                curve,
-            )
-        )
+    commands = sorted({str(cell["command"]) for cell in cells})
+    ordered = sorted(cells, key=data_label)
     header = (
-        "cell",
-        "seed",
-        "state",
-        "time",
-        "hardware",
-        "commit",
-        "began",
-        "validation (step: AUROC)",
-    )
-    commands = tuple(sorted({str(cell["command"]) for cell in cells}))
+        "cell", "data", "seed", "state", "inner rate", "validation AUROC, start to end", "time", "hardware",
+        "commit", "began", "command",
+    )  # fmt: skip
+    lines = tuple(_cell_line(cell, commands.index(str(cell["command"])) + 1) for cell in ordered)
     words = "Time is that of the call that finished the cell: what earlier calls had trained is not in it."
-    return Section("Cells", (words,), tables=(Table("", header, tuple(lines)),), preformatted=commands)
+    listed = tuple(f"{number}: {command}" for number, command in enumerate(commands, 1))
+    return Section("Cells", (words,), tables=(Table("", header, lines),), preformatted=listed)
 
 
-def _point(point: Mapping[str, Any]) -> str:
-    score = point["auroc"]
-    return f"{point['step']}: {'-' if score is None else format(score, '.2f')}"
+def _cell_line(cell: Mapping[str, Any], command: int) -> tuple[str, ...]:
+    hardware, what = cell["hardware"], cell["cell"]
+    training = cell.get("result", {}).get("training", {})
+    rate, curve = training.get("inner_rate"), training.get("curve")
+    return (
+        " ".join(filter(None, (what["method"], what["norm"]))),
+        data_label(cell),
+        str(what["seed"]),
+        cell["state"],
+        "-" if rate is None else f"{rate:g}",
+        f"{_auroc(curve[0])} to {_auroc(curve[-1])}" if curve else "-",
+        f"{cell['seconds']:.0f} s",
+        hardware["gpu"] or f"{hardware['cpus']} CPUs, threads: {hardware['threads']}",
+        str(cell["commit"] or "-")[:12],
+        cell["began"][:16].replace("T", " "),
+        str(command),
+    )
+
+
+def _auroc(point: Mapping[str, Any]) -> str:
+    return "-" if point["auroc"] is None else f"{point['auroc']:.3f}"
 
 
 # --- rendering -------------------------------------------------------------------------------------
@@ -294,7 +377,7 @@ def _markdown(title: str, sections: Sequence[Section]) -> str:
 def _markdown_table(table: Table) -> str:
     lines = [table.header, ("---", *("---:" for _ in table.header[1:])), *table.rows]
     grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"{table.caption}:\n\n{grid}" if table.caption else grid
+    return "\n\n".join(filter(None, (f"{table.caption}:" if table.caption else "", grid, table.note)))
 
 
 def _html(title: str, sections: Sequence[Section]) -> str:
@@ -305,4 +388,11 @@ def _html(title: str, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["split_interval"] = _split_interval
     return environment.get_template("bench_report.html.j2").render(title=title, sections=sections)
+
+
+def _split_interval(cell: str) -> tuple[str, str, str]:
+    """What is before, in and after an interval, so that no line breaks within it."""
+    found = _INTERVAL.search(cell)
+    return (cell[: found.start()], found.group(), cell[found.end() :]) if found else (cell, "", "")

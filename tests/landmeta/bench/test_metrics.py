@@ -76,6 +76,36 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     assert apart.ci95[1] - apart.ci95[0] > 3 * (alike.ci95[1] - alike.ci95[0])
 
 
+def test_tasks_that_all_seeds_share_are_drawn_once_for_all_of_them() -> None:
+    """Three trainings that agree on every task are worth one, not three times as many tasks."""
+    tasks = np.random.default_rng(3).normal(0.5, 0.2, 50)
+    one, three = estimate([tasks]), estimate([tasks, tasks, tasks])
+    assert three.ci95 == pytest.approx(one.ci95)
+    assert (one.seeds, three.seeds, three.tasks) == (1, 3, 50)
+    results = [task_result(logits_of(TRUTH, 3.0, seed), TRUTH) for seed in range(30)]
+    assert calibration_estimate([results] * 3).ci95 == pytest.approx(calibration_estimate([results]).ci95)
+
+
+def test_tasks_of_one_region_are_drawn_together() -> None:
+    """Every region drawn twice has the interval of the regions drawn once."""
+    regions = np.random.default_rng(4).uniform(0, 1, 6)
+    names = [name for name in "abcdef" for _ in range(2)]
+    twice = estimate([np.repeat(regions, 2)], groups=names)
+    assert twice.ci95 == pytest.approx(estimate([regions]).ci95)
+    assert (twice.tasks, twice.groups) == (12, 6)
+    alone = estimate([np.repeat(regions, 2)])
+    assert alone.ci95[1] - alone.ci95[0] < 0.85 * (twice.ci95[1] - twice.ci95[0])
+
+
+def test_tasks_of_a_single_region_are_drawn_one_by_one() -> None:
+    scores = np.random.default_rng(5).uniform(0, 1, 8)
+    pool = estimate([scores], groups=["test"] * 8)
+    assert pool.ci95 == estimate([scores]).ci95
+    assert pool.groups == 1
+    with pytest.raises(ValueError, match="3 groups are given for 8 tasks"):
+        estimate([scores], groups=["a", "b", "c"])
+
+
 def test_a_difference_on_the_same_tasks_is_narrower_than_two_intervals() -> None:
     rng = np.random.default_rng(2)
     hard = rng.uniform(0, 1, 100)
