@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from landmeta.bench.compositions import COMPOSITIONS, Composition, query_batches, sweep_shares
-from landmeta.bench.metrics import TaskResult, task_result
+from landmeta.bench.metrics import TaskResult, mean_result, task_result
 from landmeta.bench.protocols import ClassLearner, Recipe, ask, depends_on_batch, fit_classes
 from landmeta.tasks import Task, TileSource, imbalanced
 
@@ -23,6 +23,9 @@ Answers: TypeAlias = Callable[
 """Logits of the class models for queries, asked in these batches."""
 
 _DIGITS = 4
+SWEEP_DRAWS = 4
+"""Draws of the queries of a task at each share of a sweep: it matters much which class dominates."""
+
 SHUFFLED: tuple[Composition, ...] = ("shuffled",)
 """The one composition that is asked where batches do not matter."""
 
@@ -118,8 +121,8 @@ def score_regions(
 
     Returns:
         `compositions` as of `score_balanced`; `sweep` with a column for balanced queries and one for every
-        share of the dominant class (see `imbalanced`), in shuffled batches, each with the mean `share` that
-        the largest class has in the queries drawn. `regions` names the tasks.
+        share of the dominant class (see `imbalanced`), in shuffled batches, means of `SWEEP_DRAWS` draws,
+        each with the mean `share` that the largest class has in the queries drawn. `regions` names the tasks.
     """
     found: dict[Composition, list[TaskResult]] = {name: [] for name in _asked(contender, COMPOSITIONS)}
     swept: dict[str, list[_Swept]] = {}
@@ -127,7 +130,7 @@ def score_regions(
         answer = contender.learn(read.support, read.support_positions)
         for name, results in found.items():
             results.append(_composed(answer, read, name, trial.batch, number))
-        for share, result in _sweep(answer, trial, number) if sweep else ():
+        for share, result in _sweep(contender, answer, trial, number) if sweep else ():
             swept.setdefault(share, []).append(result)
         told()
     return {
@@ -215,21 +218,30 @@ def _composed(answer: Answers, read: _Read, composition: Composition, batch: int
 
 @dataclass(frozen=True, slots=True)
 class _Swept:
-    """A task's scores at one share of the sweep, and the share that its largest class got."""
+    """A task's mean scores at one share of the sweep, and the share that its largest class got."""
 
     result: TaskResult
     share: float
 
 
-def _sweep(answer: Answers, trial: Trial, number: int) -> Iterator[tuple[str, _Swept]]:
+def _sweep(contender: Contender, answer: Answers, trial: Trial, number: int) -> Iterator[tuple[str, _Swept]]:
     """The scores of a task at every share of the dominant class, by name of the share."""
     task = (trial.whole or trial.tasks)[number]
+    images, order = trial.tiles.read(task.query), np.argsort(task.query)
+    # Where batches do not matter, all are asked once and their logits looked up.
+    every = None if contender.depends_on_batch else answer(images, [np.arange(len(images))])
     for k, (name, share) in enumerate(sweep_shares(len(task.classes)).items()):
-        rng = np.random.default_rng((2, number, k))
-        drawn = imbalanced(task, share, rng)
-        truth = class_positions(drawn, drawn.query_codes)
-        logits = answer(trial.tiles.read(drawn.query), query_batches(truth, "shuffled", trial.batch, rng))
-        yield name, _Swept(task_result(logits, truth), float(np.bincount(truth).max() / len(truth)))
+        results, shares = [], []
+        for draw in range(SWEEP_DRAWS):
+            rng = np.random.default_rng((2, number, k, draw))
+            drawn = imbalanced(task, share, rng)
+            truth = class_positions(drawn, drawn.query_codes)
+            batches = query_batches(truth, "shuffled", trial.batch, rng)
+            places = order[np.searchsorted(task.query, drawn.query, sorter=order)]
+            logits = answer(images[places], batches) if every is None else every[places]
+            results.append(task_result(logits, truth))
+            shares.append(float(np.bincount(truth).max() / len(truth)))
+        yield name, _Swept(mean_result(results), float(np.mean(shares)))
 
 
 def _swept_column(swept: Sequence[_Swept]) -> dict[str, Any]:

@@ -73,6 +73,16 @@ def task_result(logits: Float[np.ndarray, "query class"], truth: Int[np.ndarray,
     return TaskResult(scores, tuple(float(gap) for gap in gaps), targets.size)
 
 
+def mean_result(results: Sequence[TaskResult]) -> TaskResult:
+    """Several draws of one task as one: mean scores, where they are numbers, and all answers pooled."""
+    scores = {}
+    for name in results[0].scores:
+        numbers = [result.scores[name] for result in results if np.isfinite(result.scores[name])]
+        scores[name] = float(np.mean(numbers)) if numbers else float("nan")
+    gaps = np.sum([result.gaps for result in results], axis=0)
+    return TaskResult(scores, tuple(gaps.tolist()), sum(result.answers for result in results))
+
+
 def macro_f1(truth: Int[np.ndarray, "query"], found: Int[np.ndarray, "query"]) -> float:
     """Mean F1 over the classes present in `truth`, 0..1."""
     codes = np.unique(np.concatenate([truth, found])).tolist()

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from landmeta.bench.metrics import METRICS, calibration_estimate, difference, estimate, task_result
+from landmeta.bench.metrics import (
+    METRICS,
+    TaskResult,
+    calibration_estimate,
+    difference,
+    estimate,
+    mean_result,
+    task_result,
+)
 
 TRUTH = np.array([0, 0, 1, 1, 2, 2, 3, 3])
 
@@ -118,3 +126,10 @@ def test_tasks_without_a_score_are_left_out() -> None:
     assert estimate([np.array([0.5, np.nan, 0.7])]).tasks == 2
     with pytest.raises(ValueError, match="one task"):
         estimate([np.array([np.nan])])
+
+
+def test_draws_of_one_task_count_as_one_and_scores_that_are_no_numbers_do_not() -> None:
+    first = TaskResult({"accuracy": 0.5, "auroc": float("nan")}, (1.0, 0.0), 4)
+    second = TaskResult({"accuracy": 1.0, "auroc": 0.8}, (0.5, -1.0), 6)
+    assert mean_result([first, second]) == TaskResult({"accuracy": 0.75, "auroc": 0.8}, (1.5, -1.0), 10)
+    assert np.isnan(mean_result([first, first]).scores["auroc"])

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from landmeta.bench.compositions import COMPOSITIONS
-from landmeta.bench.evaluation import NetworkContender, Trial, column_results, score_balanced, score_regions
+from landmeta.bench.evaluation import (
+    SWEEP_DRAWS,
+    NetworkContender,
+    Trial,
+    column_results,
+    score_balanced,
+    score_regions,
+)
 from landmeta.bench.protocols import Params, Recipe, compat_regions, compat_tasks, depends_on_batch, fair
 from landmeta.norms import Mode, NormPass, State, initial_state, make_norm
 from landmeta.tasks import Task
@@ -176,6 +183,7 @@ def test_the_sweep_has_a_column_for_every_share_and_all_metrics() -> None:
     realised = {name: column["share"] for name, column in found["sweep"].items()}
     assert realised["balanced"] < 0.45
     assert realised["0.95"] > 0.88
+    assert found["sweep"]["0.7"]["answers"] == [SWEEP_DRAWS * 48 * 3]
     assert set(found["compositions"]) == set(COMPOSITIONS)
     assert found["compositions"]["single"] == {"same_as": "shuffled"}
     assert found["regions"] == ["here"]
