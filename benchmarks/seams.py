@@ -35,7 +35,8 @@ from landmeta.bench.seams import (
     region_pixels,
     thinned,
 )
-from landmeta.checkpoints import load_start, sha256, starter_path
+from landmeta.checkpoints import load_start, starter_path
+from landmeta.checksums import sha256
 from landmeta.labels import read_labels
 from landmeta.raster import open_imagery
 from landmeta.start import Start

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from landmeta.bands import SENTINEL2, BandSet
+from landmeta.checksums import sha256
 from landmeta.ensemble import Ensemble
-from landmeta.errors import CheckpointError, NetworkError
+from landmeta.errors import CheckpointError, NetworkError, OutputError
 from landmeta.heads import Heads
 from landmeta.legend import LandClass, Legend
 from landmeta.networks import Network, ResNet12, build_network
@@ -31,17 +32,25 @@ FORMAT = "landmeta-start-1"
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write tensors and a JSON header to a temporary name in the same folder, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
+    """Write tensors and a JSON header to a temporary name in the same folder, then rename.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    packed = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     try:
-        packed = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(packed, name, metadata={"landmeta": json.dumps(header)})
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            save_file(packed, name, metadata={"landmeta": json.dumps(header)})
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except (SafetensorError, OSError) as fault:  # a full disk is the former
+        msg = f"{path} cannot be written: {fault}"
+        raise OutputError(msg, "free some space, or write to another folder") from fault
 
 
 def read_tensors(path: Path, *, as_stored: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -200,12 +209,6 @@ def starter_path() -> Path:
     return Path(str(resources.files("landmeta").joinpath("starter.safetensors")))
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
 ENSEMBLE_FORMAT = "landmeta-ensemble-1"
 PUBLISHED_FORMAT = "landmeta-published-1"
 
@@ -267,30 +270,52 @@ def _imagery_entries(ensemble: Ensemble | PublishedEnsemble) -> dict[str, Any]:
 
 def _write_model(folder: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     write_tensors(folder / "model.safetensors", tensors, header)
+    # For people: what is read again is the header itself.
     text = folder / "model.json.part"
     text.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
     text.replace(folder / "model.json")
 
 
 def load_ensemble(folder: Path) -> Ensemble | PublishedEnsemble:
-    """The ensemble of a run's `model/` folder; raises CheckpointError where it is damaged or foreign."""
+    """The ensemble of a run's `model/` folder.
+
+    Raises:
+        CheckpointError: The file is damaged, of another format, or its tensors do not fit its header.
+    """
     path = folder / "model.safetensors"
     tensors, header = read_tensors(path)
     if header.get("format") not in (ENSEMBLE_FORMAT, PUBLISHED_FORMAT):
         msg = f"{path} has format {header.get('format')!r}, expected {ENSEMBLE_FORMAT!r}"
         raise CheckpointError(msg, "give the model folder of a landmeta run")
+    try:
+        return _ensemble_of(tensors, header)
+    except (RuntimeError, KeyError, TypeError, ValueError) as fault:
+        told = str(fault).splitlines()[-1].strip() if str(fault) else type(fault).__name__
+        msg = f"{path}: tensors do not fit the header ({told})"
+        raise CheckpointError(msg, "the file is damaged: copy it again or adapt anew") from fault
+
+
+def _ensemble_of(tensors: dict[str, Tensor], header: dict[str, Any]) -> Ensemble | PublishedEnsemble:
     bands = BandSet(tuple(header["bands"]["names"]), header["bands"]["scale"], header["bands"]["offset"])
     network = ResNet12(len(bands.names), header["network"]["widths"]).eval().requires_grad_(False)
     network.load_state_dict(_part(tensors, "network."))
-    legend = Legend(tuple(LandClass(**c) for c in header["legend"]))
+    legend, fill = Legend(tuple(LandClass(**c) for c in header["legend"])), tensors["fill"]
+    if fill.shape != (len(bands),):
+        msg = f"{len(bands)} bands, fill values of shape {tuple(fill.shape)}"
+        raise ValueError(msg)
     if header["format"] == PUBLISHED_FORMAT:
         models = tuple(_part(tensors, f"class{i}.") for i in range(len(legend)))
-        return PublishedEnsemble(network, models, tensors["fill"], legend, bands)
+        return PublishedEnsemble(network, models, fill, legend, bands)
     stored = _part(tensors, "moments.")
-    names = {k.removesuffix(".mean") for k in stored if k.endswith(".mean")}
+    names = {k.rsplit(".", 1)[0] for k in stored}
     moments = {n: (stored[f"{n}.mean"], stored[f"{n}.variance"]) for n in names}
     heads = Heads(tensors["heads.weight"], tensors["heads.bias"])
-    return Ensemble(network, moments, heads, tensors["fill"], legend, bands)
+    if len(heads.weight) != len(legend) or len(heads.bias) != len(legend):
+        msg = f"{len(legend)} classes, {len(heads.weight)} heads"
+        raise ValueError(msg)
+    found = Ensemble(network, moments, heads, fill, legend, bands)
+    found.prepare()  # a layer without moments shows here, not at the first block of a map
+    return found
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from landmeta.block_folder import BlockFolder
@@ -27,6 +32,8 @@ _QUIET = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.i
 """Settings of local workers. Without a dashboard nobody sees what they sample of themselves 100 times a
 second; where every core has a worker, that and the ticks of the scheduler take time from mapping."""
 
+_KEPT = "finished blocks are kept for --resume"
+
 _AHEAD = 2
 """Blocks in flight for each thread of the cluster: bounds the memory here and there."""
 
@@ -42,7 +49,7 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     Raises:
         ClusterError: No scheduler answers, or it has no workers.
     """
-    with _local_client(workers) if scheduler is None else _client_of(scheduler) as client:
+    with _local_client(workers) if scheduler is None else _remote_client(scheduler) as client:
         yield client
 
 
@@ -54,11 +61,53 @@ def _local_client(workers: int) -> Iterator[Client]:
 
     free = {"dashboard_address": ":0"}  # else the port of any other Dask on this machine, with a warning
     one_core = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
-    with (
-        dask.config.set(_QUIET),
-        LocalCluster(dashboard_address=None, scheduler_kwargs=free, **one_core) as cluster,
-        Client(cluster) as client,
-    ):
+    quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    with dask.config.set(_QUIET):
+        with _deaf_to_ctrl_c():
+            cluster = LocalCluster(scheduler_kwargs=free, **quiet, **one_core)
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Keep Ctrl-C from what is started inside: it is for this process, which ends its workers itself.
+
+    A thread that is started inside hands its signal mask on to every process that it starts, also to a worker
+    that takes a lost one's place later. Ctrl-C in the meantime takes effect at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Started together with a worker, it would lift the mask.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Let Dask's own log not stand beside the one line that says what is wrong."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    handlers = {handler: handler.level for name in names for handler in logging.getLogger(name).handlers}
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in handlers.items():
+            handler.setLevel(level)
+
+
+@contextmanager
+def _remote_client(scheduler: str) -> Iterator[Client]:
+    """A client of the scheduler at an address, closed at the end."""
+    import distributed  # noqa: F401 - sets up the log that is then kept quiet
+
+    with _quiet_logs(), _client_of(scheduler) as client:
         yield client
 
 
@@ -104,19 +153,33 @@ def map_on_cluster(
     missing = [w for w in windows if w.corner not in folder]
     if not missing:
         return
+    content = (model, model.prepare(), imagery)
+    for done, (window, found) in enumerate(_as_mapped(client, content, missing)):
+        folder.put(window.corner, found)
+        if progress is not None:
+            progress("map", len(windows) - len(missing) + done + 1, len(windows))
+
+
+@contextmanager
+def _losses_told(client: Client) -> Iterator[None]:
+    """Turn what Dask raises when it loses scheduler or workers into a ClusterError."""
+    from distributed.client import ClosedClientError
     from distributed.scheduler import KilledWorker
 
-    content = (model, model.prepare(), imagery)
     try:
-        for done, (window, found) in enumerate(_as_mapped(client, content, missing)):
-            folder.put(window.corner, found)
-            if progress is not None:
-                progress("map", len(windows) - len(missing) + done + 1, len(windows))
+        yield
     except KilledWorker as error:
         msg = (
             f"the workers that mapped a block died {error.allowed_failures + 1} times, perhaps out of memory"
         )
-        raise ClusterError(msg, "give them 2 GB each; finished blocks are kept for --resume") from error
+        raise ClusterError(msg, f"give them 2 GB each; {_KEPT}") from error
+    except (OSError, CancelledError, asyncio.CancelledError, ClosedClientError) as error:
+        # A lost connection is an OSError too, which elsewhere means a file that cannot be written.
+        if isinstance(error, TimeoutError) and client.status == "running":
+            msg, lost = "the Dask cluster has no worker left", "workers"
+        else:
+            msg, lost = f"the Dask scheduler is lost: {str(error) or type(error).__name__}", "scheduler"
+        raise ClusterError(msg, f"look at the log of the {lost}; {_KEPT}") from error
 
 
 def _as_mapped(
@@ -126,9 +189,7 @@ def _as_mapped(
     from distributed import as_completed
     from distributed.client import FutureCancelledError
 
-    shared = client.scatter(content, broadcast=True)
     waiting, losses = iter(windows), 0
-    threads = sum(client.nthreads().values())
     futures: dict[Future[Any], BlockWindow] = {}
 
     def submit(window: BlockWindow) -> Future[Any]:
@@ -136,22 +197,26 @@ def _as_mapped(
         futures[future] = window
         return future
 
-    running = as_completed([submit(window) for window in islice(waiting, _AHEAD * max(threads, 1))])
-    for future in running:
-        try:
-            found = future.result()
-        except FutureCancelledError as error:
-            # With a worker the scheduler may lose the only copy of the model it knows, and all that needs it.
-            if (losses := losses + 1) > _LOSSES * max(threads, 1):
-                msg = "the Dask scheduler lost the model again and again"
-                hint = "look at its log; finished blocks are kept for --resume"
-                raise ClusterError(msg, hint) from error
-            shared = client.scatter(content, broadcast=True)
-            running.add(submit(futures.pop(future)))
-            continue
-        yield futures.pop(future), found
-        if (window := next(waiting, None)) is not None:
-            running.add(submit(window))
+    # Around nothing but the work of Dask: what the caller does with a block is outside of a generator.
+    with _losses_told(client):
+        shared = client.scatter(content, broadcast=True)
+        threads = max(sum(client.nthreads().values()), 1)
+        running = as_completed([submit(window) for window in islice(waiting, _AHEAD * threads)])
+        for future in running:
+            try:
+                found = future.result()
+            except FutureCancelledError as error:
+                # With a worker the scheduler may lose the only copy of the model it knows, and all that
+                # needs it.
+                if (losses := losses + 1) > _LOSSES * threads:
+                    msg = "the Dask scheduler lost the model again and again"
+                    raise ClusterError(msg, f"look at its log; {_KEPT}") from error
+                shared = client.scatter(content, broadcast=True)
+                running.add(submit(futures.pop(future)))
+                continue
+            yield futures.pop(future), found
+            if (window := next(waiting, None)) is not None:
+                running.add(submit(window))
 
 
 def _map_there(shared: tuple[MappingModel, Any, Imagery], window: BlockWindow) -> MapBlock | None:

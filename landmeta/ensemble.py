@@ -64,9 +64,8 @@ class Ensemble:
             fill=self.fill.to(device),
         )
 
-    def prepare(self, blocks: object = None) -> FoldedNetwork:
-        """State for `logits`: the network with the region's moments folded in, whatever the blocks."""
-        del blocks
+    def prepare(self) -> FoldedNetwork:
+        """State for `logits`: the network with the region's moments folded in."""
         return fold(self.network, self.moments)
 
     @torch.inference_mode()

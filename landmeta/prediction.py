@@ -52,7 +52,7 @@ class MappingModel(Protocol):
         """Pixels of halo that the model wants around a block."""
         ...
 
-    def prepare(self, blocks: Any = None) -> Any:
+    def prepare(self) -> Any:
         """State frozen for the region, or None."""
         ...
 
@@ -84,16 +84,19 @@ def plan_blocks(imagery: Imagery, *, align: int, context: int, block: int | None
     """Blocks with halo that cover the grid exactly once, on the file's own `align` grid; metadata only.
 
     `block` is the side of a block without its halo, pixels; by default BLOCK.
+
+    Raises:
+        ValueError: `block` is no multiple of `align`: blocks would begin off the grid.
     """
     block = BLOCK if block is None else block
+    if block % align:
+        msg = f"blocks of {block} px are no multiple of {align} px, the grid that the model needs"
+        raise ValueError(msg)
+    (height, width), (above, before) = imagery.shape, lead(imagery, align)
     return [
-        BlockWindow(row, col, height, width, read_row, read_col, read_height, read_width)
-        for row, height, read_row, read_height in _spans(
-            imagery.shape[0], lead(imagery)[0], align, context, block
-        )
-        for col, width, read_col, read_width in _spans(
-            imagery.shape[1], lead(imagery)[1], align, context, block
-        )
+        BlockWindow(row, col, rows, cols, read_row, read_col, read_height, read_width)
+        for row, rows, read_row, read_height in _spans(height, above, align, context, block)
+        for col, cols, read_col, read_width in _spans(width, before, align, context, block)
     ]
 
 

@@ -77,9 +77,8 @@ class PublishedEnsemble:
             self, network=deepcopy(self.network).to(device), class_models=models, fill=self.fill.to(device)
         )
 
-    def prepare(self, blocks: object = None) -> None:
-        """No state: every window brings its own moments."""
-        del blocks
+    def prepare(self) -> None:
+        """No state: every window brings its own moments, so that blocks show at their borders."""
 
     @torch.inference_mode()
     def logits(self, window: Float[Tensor, "band y x"], state: None = None) -> Float[Tensor, "class y x"]:

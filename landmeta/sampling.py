@@ -37,12 +37,12 @@ class Window:
     order: Int[Tensor, " sample"]
 
 
-def lead(imagery: Imagery) -> tuple[int, int]:
-    """Pixels from the grid's corner back to the last corner on the file's own `ALIGN` grid.
+def lead(imagery: Imagery, align: int = ALIGN) -> tuple[int, int]:
+    """Pixels from the grid's corner back to the last corner on the file's own grid of `align` pixels.
 
     Blocks start there, so that a map of a part equals the same part of the whole map.
     """
-    return imagery.origin[0] % ALIGN, imagery.origin[1] % ALIGN
+    return imagery.origin[0] % align, imagery.origin[1] % align
 
 
 def label_windows(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from landmeta.classmap import encode_probability
 from landmeta.legend import NODATA
@@ -24,7 +25,14 @@ _ORIGINS = 2  # shifts of the origin that every block is mapped under
 
 
 def stability(
-    model: MappingModel, imagery: Imagery, *, blocks: int = BLOCKS, seed: int = 0, put: Put | None = None
+    model: MappingModel,
+    imagery: Imagery,
+    *,
+    blocks: int = BLOCKS,
+    seed: int = 0,
+    put: Put | None = None,
+    wanted: Callable[[BlockWindow], bool] | None = None,
+    inside: Callable[[BlockWindow], Bool[np.ndarray, "y x"]] | None = None,
 ) -> dict[str, float] | None:
     """Share of pixels that keep their class when nothing but a grid moves, on blocks spread over the imagery.
 
@@ -40,6 +48,8 @@ def stability(
             Each costs as much as mapping three of them with their halo.
         seed: Of the blocks and shifts drawn.
         put: Takes, block by block, the share of origin shifts under which each pixel keeps its class.
+        wanted: Tells which blocks may be drawn, as in `map_blocks`; by default all.
+        inside: Tells which pixels of a block are mapped, bool (y, x); the others count as nodata.
 
     Returns:
         The two shares, 0..1; None where the imagery has no data in any block drawn.
@@ -48,14 +58,18 @@ def stability(
     windows = plan_blocks(imagery, align=align, context=model.context, block=_SIDE)
     rng, state = np.random.default_rng(seed), model.prepare()
     kept_sum, pixels, block_share = 0.0, 0, None
-    for index in rng.permutation(len(windows))[:blocks]:
-        window = windows[index]
+    drawn = (windows[index] for index in rng.permutation(len(windows)))
+    for window in islice((w for w in drawn if wanted is None or wanted(w)), blocks):
         origins = rng.integers(*_SHIFTS, (_ORIGINS, 2), endpoint=True)
         grid = align * rng.integers(1, max(_SHIFTS[1] // align, 1), (1, 2), endpoint=True)
         codes = _codes(model, state, imagery, window, (0, 0))
         if codes is None:
             continue
         valid = codes != NODATA
+        if inside is not None:
+            valid &= inside(window)
+        if not valid.any():
+            continue
         kept = _kept(model, state, imagery, window, codes, origins)
         kept_sum, pixels = kept_sum + float(kept[valid].sum()), pixels + int(valid.sum())
         if block_share is None:

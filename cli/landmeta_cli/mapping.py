@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landmeta.block_folder import PLAN
+from landmeta.checksums import sha256
 from landmeta.devices import DeviceName, choose_device
 from landmeta_cli.console import Progress
-from landmeta_cli.provenance import sha256, version
+from landmeta_cli.provenance import version
 from landmeta_cli.run_folder import BLOCKS, staging_folder
 
 if TYPE_CHECKING:
+    import numpy as np
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
@@ -63,7 +65,7 @@ def write_products(
     from landmeta_maps.writer import write_map
 
     wanted = None if outline is None else meets(outline, imagery.grid)
-    kept = BlockFolder(folder / BLOCKS, map_plan(folder / "model", imagery, device))
+    kept = BlockFolder(folder / BLOCKS, map_plan(model, folder / "model", imagery, device))
     if cluster:
         from landmeta.cluster import connect, map_on_cluster
 
@@ -76,9 +78,11 @@ def write_products(
 
 
 def write_stability(
-    model: MappingModel, imagery: Imagery, folder: Path, *, blocks: int, seed: int
+    model: MappingModel, imagery: Imagery, outline: Geometry | None, folder: Path, *, blocks: int, seed: int
 ) -> dict[str, float] | None:
-    """Measure stability on some blocks of the map and write its raster; None where that was not asked for.
+    """Measure stability on some blocks of the map and write its raster, both within `outline` as the map is.
+
+    None where that was not asked for (`blocks` 0), or no block that was drawn has data.
 
     Raises:
         ImageryError: A file is gone or damaged.
@@ -89,8 +93,23 @@ def write_stability(
     from landmeta.stability import stability
     from landmeta_maps.writer import stability_raster
 
+    part: dict[str, Any] = {}
+    if outline is not None:
+        mask = _mask_of(outline, imagery.grid)
+        part = {
+            "wanted": meets(outline, imagery.grid),
+            "inside": lambda window: mask(window.row, window.col, (window.height, window.width)),
+        }
     with stability_raster(imagery.grid, folder) as put:
-        return stability(model, imagery, blocks=blocks, seed=seed, put=put)
+        return stability(model, imagery, blocks=blocks, seed=seed, put=put, **part)
+
+
+def unmeasured(blocks: int, stable: Mapping[str, float] | None) -> list[str]:
+    """A warning where stability was asked for, on so many blocks, and none of them has data."""
+    if not blocks or stable is not None:
+        return []
+    drawn = "the block drawn has no data" if blocks == 1 else f"none of the {blocks} blocks drawn has data"
+    return [f"stability was not measured: {drawn} (--stability-blocks draws more)"]
 
 
 def device_for(name: DeviceName, out: Path, *, resume: bool) -> DeviceName:
@@ -105,17 +124,26 @@ def device_for(name: DeviceName, out: Path, *, resume: bool) -> DeviceName:
     return choose_device(name)
 
 
-def map_plan(model: Path, imagery: Imagery, device: str) -> dict[str, Any]:
-    """What decides the bytes of the blocks: model, device, files and the part of them that is mapped."""
-    files = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in imagery.paths if p.is_file()]
+def map_plan(model: MappingModel, saved: Path, imagery: Imagery, device: str) -> dict[str, Any]:
+    """What decides the bytes of the blocks: the model in the folder `saved`, device, files, part and blocks.
+
+    Raises:
+        ImageryError: A file is gone.
+    """
+    from landmeta import prediction
+    from landmeta.raster import fingerprint
+
+    files = [found for path in dict.fromkeys(imagery.paths) for found in fingerprint(path)]
     return {
         "landmeta": version(),
-        "model": sha256(model / "model.safetensors"),
+        "model": sha256(saved / "model.safetensors"),
         "device": device,
         "files": files,
         "bands": (imagery.bands.names, imagery.bands.scale, imagery.bands.offset),
         "grid": (str(imagery.grid.crs), tuple(imagery.grid.affine), tuple(imagery.grid.shape)),
         "origin": imagery.origin,
+        # Blocks of another side or halo would leave holes, or pixels that saw other neighbours.
+        "blocks": {"side": prediction.BLOCK, "align": model.align * model.stride, "context": model.context},
     }
 
 
@@ -138,13 +166,24 @@ def meets(outline: Geometry, grid: GeoBox) -> Callable[[BlockWindow], bool]:
 
 def keep_inside(blocks: Iterable[MapBlock], outline: Geometry, grid: GeoBox) -> Iterator[MapBlock]:
     """The blocks with nodata where a pixel's centre lies outside `outline`; empty ones are left out."""
+    mask = _mask_of(outline, grid)
+    for block in blocks:
+        inside = mask(block.row, block.col, block.codes.shape)
+        if inside.any():
+            yield block.within(inside)
+
+
+def _mask_of(outline: Geometry, grid: GeoBox) -> Callable[[int, int, tuple[int, ...]], np.ndarray]:
+    """Gives, for first row, first column and shape of a part of the grid, where it is inside: bool (y, x)."""
     from affine import Affine
     from geopandas import GeoSeries
     from rasterio.features import geometry_mask
 
     shape = GeoSeries([outline.geom], crs=str(outline.crs)).to_crs(str(grid.crs))
-    for block in blocks:
-        corner = grid.transform * Affine.translation(block.col, block.row)
-        inside = geometry_mask(shape, block.codes.shape, corner, invert=True)
-        if inside.any():
-            yield block.within(inside)
+
+    def mask(row: int, col: int, size: tuple[int, ...]) -> np.ndarray:
+        corner = grid.transform * Affine.translation(col, row)
+        inside: np.ndarray = geometry_mask(shape, size, corner, invert=True)
+        return inside
+
+    return mask

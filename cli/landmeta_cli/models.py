@@ -61,7 +61,8 @@ def list_all(
 def show(model: _Model, *, as_json: _Json = False, debug: _Debug = False) -> None:
     """Show what a checkpoint is, was trained on and how; a network's checksum is verified."""
     del debug
-    from landmeta.checkpoints import NETWORK_FORMAT, read_network_file, sha256
+    from landmeta.checkpoints import NETWORK_FORMAT, read_network_file
+    from landmeta.checksums import sha256
 
     path = _path(model)
     header, parameters = _read_header(path)
@@ -89,7 +90,8 @@ def import_one(
     """Make a checkpoint from another program's weights; nothing in the file is executed."""
     del debug, program
     from landmeta.bands import parse_bands
-    from landmeta.checkpoints import save_network, sha256
+    from landmeta.checkpoints import save_network
+    from landmeta.checksums import sha256
     from landmeta.meteor_import import import_meteor
 
     if not file.is_file():

@@ -128,8 +128,13 @@ def estimate_text(found: Estimate) -> str:
     """The estimate in one paragraph."""
     minutes = found.seconds / 60
     time = f"{found.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min"
+    blank = "Blocks without data take less."
+    if not found.found_data:
+        blank = (
+            f"The {found.looked_at} blocks looked at have no data: the time is that of a map full of data."
+        )
     return (
         f"{found.blocks:,} blocks, {found.pixels / 1e6:,.1f} million pixels: about {time} in this process, "
         f"{found.memory_mb:,.0f} MB of memory and at most {found.disk_mb:,.0f} MB of disk while it runs. "
-        "Blocks without data take less. Nothing was written."
+        f"{blank} Nothing was written."
     )

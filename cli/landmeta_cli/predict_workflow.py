@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from landmeta.checksums import sha256
 from landmeta.devices import DeviceName
-from landmeta.errors import CheckpointError, DeviceError, ImageryError
+from landmeta.errors import CheckpointError, ClusterError, DeviceError, ImageryError
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
-from landmeta_cli.mapping import Cluster, device_for, meets, write_products, write_stability
-from landmeta_cli.provenance import sha256
+from landmeta_cli.mapping import Cluster, device_for, meets, unmeasured, write_products, write_stability
 from landmeta_cli.requests import PredictRequest
 from landmeta_cli.run_folder import check_target, staged
 from landmeta_cli.run_report import build_report
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from odc.geo.geom import Geometry
 
     from landmeta.ensemble import Ensemble
-    from landmeta.prediction import BlockWindow, MappingModel
+    from landmeta.prediction import BlockWindow
     from landmeta.published import PublishedEnsemble
     from landmeta.raster import Imagery
     from landmeta_maps.summary import MapSummary
 
-_TRIED = 16  # blocks that are looked at for one with data
+MODEL = "model.safetensors"
+_TRIED = 64  # blocks that are looked at for one with data, all over the map
 _PIXEL_RATIO = 1.5
 """Pixels that differ more in size than this show objects at another scale than the model knows."""
 
@@ -51,13 +52,19 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a map would take, from one of its blocks: seconds and megabytes, without the pages."""
+    """What a map would take, from one of its blocks: seconds and megabytes, without the pages.
+
+    `looked_at` blocks were read to find one with data; without any (`found_data`) the model's own fill values
+    were mapped, so the time is that of a map that has data everywhere.
+    """
 
     blocks: int
     pixels: int
     seconds: float
     memory_mb: float
     disk_mb: float
+    looked_at: int
+    found_data: bool
 
 
 def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunResult:
@@ -67,11 +74,11 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
         LandmetaError: The leaf says what is wrong: model, imagery, region, cluster or output folder.
     """
     watch, out = Watch(progress), _out(request)
-    check_target(out, overwrite=request.overwrite, resume=request.resume)
+    _check_out(request)
     with watch.stage("read"):
         prepared = prepare(request)
     paths = (*prepared.imagery.paths, prepared.folder)
-    check_target(out, overwrite=request.overwrite, resume=request.resume, inputs=prepared.imagery.paths)
+    _check_out(request, prepared)
     cluster = Cluster(request.scheduler, request.workers)
     from landmeta.checkpoints import save_ensemble
     from landmeta_maps.polygons import write_polygons
@@ -93,7 +100,12 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
             )
         with watch.stage("stability"):
             stable = write_stability(
-                prepared.model, prepared.imagery, folder, blocks=request.stability_blocks, seed=0
+                prepared.model,
+                prepared.imagery,
+                prepared.outline,
+                folder,
+                blocks=request.stability_blocks,
+                seed=0,
             )
         if request.min_area is not None:
             with watch.stage("polygons"):
@@ -121,23 +133,26 @@ def prepare(request: PredictRequest) -> Prepared:
     """Load the model, open the imagery and see that they fit.
 
     Raises:
+        ClusterError: Both a scheduler and workers of this machine are asked for.
         DeviceError: CUDA is asked for where there is none, or for a cluster.
         CheckpointError: There is no model in the run, or it is damaged.
         ImageryError: The imagery cannot be understood, lacks a band of the model, or has pixels of quite
             another size than those the model was adapted on.
         RegionError: The region is unknown or misses the imagery.
     """
-    from landmeta.checkpoints import load_ensemble
+    from landmeta.checkpoints import load_ensemble, read_header
     from landmeta.raster import open_imagery
 
     device, folder = _device(request), model_folder(request.run)
     model = load_ensemble(folder).to(device)
-    notes = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    notes, _ = read_header(folder / MODEL)
     region = resolved(request.region)
     whole = open_imagery(request.imagery, bands=request.bands, scale=request.scale, offset=request.offset)
     imagery = _fitting(whole, model.bands.names, notes.get("pixel_m"))
     name = region.name if region else request.imagery[0].stem
-    kept = {key: notes[key] for key in ("start_sha256", "effort", "seed", "pixel_m") if key in notes}
+    kept: dict[str, Any] = {
+        key: notes[key] for key in ("start_sha256", "effort", "seed", "pixel_m") if key in notes
+    }
     return Prepared(model, folder, kept, device, clip(imagery, region), outline_of(region), name)
 
 
@@ -145,8 +160,19 @@ def _out(request: PredictRequest) -> Path:
     return request.out or Path("runs") / request.imagery[0].resolve().stem
 
 
+def _check_out(request: PredictRequest, prepared: Prepared | None = None) -> None:
+    """See that the run can be written, and replaces nothing that it reads: neither imagery nor the model."""
+    inputs = (*prepared.imagery.paths, prepared.folder / MODEL) if prepared else ()
+    check_target(_out(request), overwrite=request.overwrite, resume=request.resume, inputs=inputs)
+
+
 def _device(request: PredictRequest) -> DeviceName:
     """Where this process computes."""
+    if request.scheduler and request.workers:
+        msg = (
+            f"there are two clusters to map on: the one at {request.scheduler} and {request.workers} workers"
+        )
+        raise ClusterError(msg, "give --scheduler or --workers, not both")
     if not (request.scheduler or request.workers):
         return device_for(request.device, _out(request), resume=request.resume)
     if request.device == "cuda":
@@ -164,7 +190,7 @@ def model_folder(run: Path) -> Path:
         CheckpointError: There is none.
     """
     for folder in (run / "model", run):
-        if (folder / "model.safetensors").is_file():
+        if (folder / MODEL).is_file():
             return folder
     msg = f"{run} holds no adapted model: expected model/model.safetensors in it"
     raise CheckpointError(msg, "give the folder of a finished landmeta adapt")
@@ -186,37 +212,66 @@ def _fitting(imagery: Imagery, bands: tuple[str, ...], pixel_m: float | None) ->
 
 
 def estimate(request: PredictRequest) -> Estimate:
-    """What the map would take, from reading and mapping one of its blocks; writes nothing."""
-    from landmeta.prediction import plan_blocks
+    """What the map would take, from reading and mapping one of its blocks; writes nothing.
 
+    Raises:
+        LandmetaError: What would stop `predict_run` before its first block.
+    """
+    from landmeta.prediction import plan_blocks
+    from landmeta_maps.polygons import BYTES
+
+    _check_out(request)
     prepared = prepare(request)
+    _check_out(request, prepared)
     model, imagery = prepared.model, prepared.imagery
     windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context)
     if prepared.outline is not None:
         inside = meets(prepared.outline, imagery.grid)
         windows = [w for w in windows if inside(w)] or windows
-    window, seconds = _timed(model, imagery, windows)
+    tried = _spread(windows)
+    window = next((w for w in tried if _has_data(imagery, w)), None)
+    timed = tried[0] if window is None else window
     pixels = sum(w.height * w.width for w in windows)
-    share = window.height * window.width / pixels
+    seconds = _seconds(model, imagery, timed, filled=window is None) * pixels / (timed.height * timed.width)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+    if request.min_area is not None:  # made when the map is finished, of all of it at once
+        peak = max(peak, BYTES * pixels / 2**20)
     # Finished blocks and plain rasters hold each pixel once more until the COGs are written.
     disk = 3 * pixels * (3 + 2 * len(model.legend)) / 2**20
-    return Estimate(len(windows), pixels, seconds / share, peak, disk)
+    looked_at = len(tried) if window is None else tried.index(window) + 1
+    return Estimate(len(windows), pixels, seconds, peak, disk, looked_at, window is not None)
 
 
-def _timed(
-    model: MappingModel, imagery: Imagery, windows: Sequence[BlockWindow]
-) -> tuple[BlockWindow, float]:
-    """A block with data, from the middle on, and the seconds to read and map it once all is warm."""
+def _spread(windows: Sequence[BlockWindow]) -> list[BlockWindow]:
+    """Blocks to look at, evenly spread over all of them and the middle ones first: those are whole."""
+    count = min(len(windows), _TRIED)
+    places = [(2 * i + 1) * len(windows) // (2 * count) for i in range(count)]
+    return [windows[at] for at in sorted(places, key=lambda at: abs(at - len(windows) // 2))]
+
+
+def _has_data(imagery: Imagery, window: BlockWindow) -> bool:
+    values = imagery.read(window.row, window.col, window.height, window.width)
+    return bool((values == values).all(axis=0).any())  # NaN is no data
+
+
+def _seconds(
+    model: Ensemble | PublishedEnsemble, imagery: Imagery, window: BlockWindow, *, filled: bool
+) -> float:
+    """Seconds to read and map a block once all is warm; `filled` maps the model's fill values instead."""
     from landmeta.prediction import map_window, read_window
 
-    state, middle = model.prepare(), len(windows) // 2
-    for window in [*windows[middle:], *windows[:middle]][:_TRIED]:
-        if map_window(model, state, read_window(imagery, window), window) is not None:
-            break
+    state, fill = model.prepare(), model.fill.cpu().numpy()[:, None, None]
+
+    def work() -> None:
+        pixels = read_window(imagery, window)
+        if filled:
+            pixels[:] = fill
+        map_window(model, state, pixels, window)
+
+    work()
     begun = time.perf_counter()
-    map_window(model, state, read_window(imagery, window), window)
-    return window, time.perf_counter() - begun
+    work()
+    return time.perf_counter() - begun
 
 
 def _settings(request: PredictRequest, prepared: Prepared) -> dict[str, Any]:
@@ -247,7 +302,7 @@ def _report(
         comparison=None,
         stability=stable,
         timing_s=timing_s,
-        warnings=prepared.imagery.warnings,
+        warnings=[*prepared.imagery.warnings, *unmeasured(request.stability_blocks, stable)],
         settings=_settings(request, prepared),
     )
     return report | {"model_from": _origin(prepared.folder)}
@@ -255,9 +310,9 @@ def _report(
 
 def _origin(folder: Path) -> dict[str, Any]:
     """Where the model was adapted and how good it was there, as far as its run says."""
-    made = {"path": str(folder), "sha256": sha256(folder / "model.safetensors")}
+    made = {"path": str(folder), "sha256": sha256(folder / MODEL)}
     try:
         there = json.loads((folder.parent / "report.json").read_text(encoding="utf-8"))
         return made | {"region": there["region"], "holdout": there["holdout"]}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return made | {"region": None, "holdout": None}

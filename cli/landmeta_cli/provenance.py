@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import landmeta
+from landmeta.checksums import sha256
 
 SCHEMA = 1
 _PACKAGES = ("numpy", "torch", "rasterio", "geopandas", "odc-geo", "scikit-learn", "scipy")
@@ -78,12 +78,6 @@ def commit() -> str | None:
         return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _input(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _TILE_SIDE = 10_980
 of temporary disk."""
 _WORKERS_SIDE = 2048
 _OVERLAPPED_S = 2.0
-"""Goal: seconds a million pixels of reading, blending and writing together."""
+"""Goal: seconds a million pixels of reading, encoding and writing together."""
 
 
 def scale_run(*, repeats: int, threads: int, progress: Progress) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def scale_table(found: Mapping[str, Any]) -> str:
             f"(goal at most {linear['goal']}); goal for memory {found['peak_mb']['goal']:.0f} MB."
         ),
         (
-            f"A million pixels: reading {stages['read']:.2f} s, blending {stages['blend']:.2f} s, writing "
+            f"A million pixels: reading {stages['read']:.2f} s, encoding {stages['encode']:.2f} s, writing "
             f"{stages['write']:.2f} s (goal {stages['goal']:.0f} s together)."
         ),
         (

@@ -11,7 +11,7 @@ import numpy as np
 
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
-from landmeta_cli.mapping import device_for, write_products, write_stability
+from landmeta_cli.mapping import device_for, unmeasured, write_products, write_stability
 from landmeta_cli.requests import AdaptRequest, Effort
 from landmeta_cli.run_folder import check_target, staged
 from landmeta_cli.run_report import build_report, verdict
@@ -142,7 +142,12 @@ def _write(
             )
         with watch.stage("stability"):
             stable = write_stability(
-                model, inputs.mapped, folder, blocks=request.stability_blocks, seed=request.seed
+                model,
+                inputs.mapped,
+                inputs.outline,
+                folder,
+                blocks=request.stability_blocks,
+                seed=request.seed,
             )
         if request.min_area is not None:
             with watch.stage("polygons"):
@@ -174,7 +179,8 @@ def _write(
 
 def _model_notes(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
     """What the saved model says of how it was made."""
-    from landmeta.checkpoints import sha256, starter_path
+    from landmeta.checkpoints import starter_path
+    from landmeta.checksums import sha256
 
     return {
         "start_sha256": sha256(request.checkpoint or starter_path()),
@@ -212,6 +218,7 @@ def _report(
 ) -> dict[str, Any]:
     comparison, stable = measured
     findings = [*inputs.imagery.warnings, *inputs.labels.warnings, *adapted.warnings]
+    findings += unmeasured(request.stability_blocks, stable)
     if comparison is None:
         findings.append("no accuracy: no class has two polygons or tiles, so that one could be held out")
     elif beaten := verdict(comparison):

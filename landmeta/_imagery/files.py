@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import warnings
@@ -26,6 +27,9 @@ from landmeta.errors import ImageryError
 CACHE_BYTES = 128_000_000
 """GDAL's block cache while landmeta reads; its own default is a share of the machine's memory."""
 
+_LOOKED_AT = (32, 1 << 16)
+"""How many parts of a file its fingerprint takes in, spread from its head to its tail, and their bytes."""
+_BY_THE_WAY = (".aux.xml", ".ovr")  # written by any GIS that looks at a file
 _OPEN_FILES = 32
 _BLOCKS_CHECKED = 200_000
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -213,3 +217,34 @@ def _probe(file: RasterFile) -> None:
     every = tuple(range(1, file.count + 1))
     file.read(every, 0, 0, 1, 1)
     file.read(every, file.shape[0] - 1, file.shape[1] - 1, 1, 1)
+
+
+def fingerprint(path: Path) -> list[tuple[str, int, str]]:
+    """Path, bytes and checksum of a raster and of the files that it draws on, as a VRT does.
+
+    A copy of a file, whenever it was made, has the file's checksum; other imagery has another. The checksum
+    is of 2 MB spread over a larger file, so that it takes milliseconds for gigabytes. It does not tell that
+    single pixels of a large uncompressed file were written anew in place; in a compressed one that nearly
+    always moves what follows them.
+
+    Raises:
+        ImageryError: the file is gone or damaged.
+    """
+    with reading(path):
+        with _open(path) as dataset:
+            drawn = {Path(name).resolve() for name in dataset.files if not name.endswith(_BY_THE_WAY)}
+        others = sorted(other for other in drawn - {path.resolve()} if other.is_file())
+        return [_fingerprint(one) for one in (path, *others)]
+
+
+def _fingerprint(path: Path) -> tuple[str, int, str]:
+    size, (parts, length) = path.stat().st_size, _LOOKED_AT
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if size <= parts * length:
+            digest.update(file.read())
+        else:
+            for part in range(parts):
+                file.seek((size - length) * part // (parts - 1))
+                digest.update(file.read(length))
+    return str(path.resolve()), size, digest.hexdigest()

@@ -20,6 +20,14 @@ _SHIFT = 0.05
 """Share of a pixel that grids may disagree by and still count as the same."""
 
 
+_POSSIBLE = (-9999.0, 1e6)
+"""Floats beyond or at these are fill that the file does not declare, whatever its scale.
+
+Floats hold reflectance (0..1), the numbers of a 16-bit sensor (up to 65,535; down to -1000 where an offset is
+taken off) or dB. -9999, -32768, 1e20 and -3.4e38 are what programs put where there is nothing; one of them
+would spoil all pixels that the network sees together with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A rectangle of the mosaic, in pixels from its upper left, and the file and band of each band there."""
@@ -47,14 +55,13 @@ class Piece:
         return out
 
     def nonfinite(self, row: int, col: int, rows: int, cols: int) -> int:
-        """Pixels of a window that are NaN or infinite in a band whose nodata value says otherwise."""
+        """Pixels of a window that are no possible number in a band whose nodata value says otherwise."""
         bad = np.zeros((rows, cols), bool)
         for file, index in self.channels:
             nodata = file.nodata[index - 1]
             if np.dtype(file.dtypes[index - 1]).kind == "f":
                 values = file.read((index,), row, col, rows, cols)[0]
-                declared = nodata is not None and np.isnan(nodata)
-                bad |= np.isinf(values) if declared else ~np.isfinite(values)
+                bad |= _impossible(values) & ~_declared(values, nodata)
         return int(bad.sum())
 
     @property
@@ -69,16 +76,31 @@ class Piece:
 
 
 def _blank(raw: NDArray[Any], nodata: tuple[float | None, ...]) -> Floats:
-    """Float32 copy of stored numbers with nodata and infinite values as NaN."""
+    """Float32 copy of stored numbers with nodata and, of floats, impossible values as NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         values = raw.astype(np.float32)
-        for band, value in enumerate(nodata):
-            if value is not None:
-                # The stored numbers are compared: numpy then takes the value at the file's own precision.
-                values[band][raw[band] == value] = np.nan
+    for band, value in enumerate(nodata):
+        if value is not None:
+            values[band][_declared(raw[band], value)] = np.nan
     if raw.dtype.kind == "f":
-        values[np.isinf(values)] = np.nan
+        values[_impossible(raw)] = np.nan
     return values
+
+
+def _declared(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Where numbers as stored are the nodata value, which may be NaN."""
+    if nodata is None:
+        return np.zeros(values.shape, bool)
+    # The stored numbers are compared: numpy then takes the value at the file's own precision.
+    with np.errstate(over="ignore"):
+        return np.asarray(np.isnan(values) if np.isnan(nodata) else values == nodata)
+
+
+def _impossible(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where floats are NaN, infinite or of a size that no measurement has."""
+    low, high = _POSSIBLE
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~((values > low) & (values < high)))
 
 
 @dataclass(frozen=True, slots=True)

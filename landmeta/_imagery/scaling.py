@@ -43,7 +43,7 @@ def choose_scale(
 
 
 def check_values(mosaic: Mosaic, bands: BandSet, origin: str) -> tuple[str, ...]:
-    """Warnings about the pixels: implausible reflectance, values that are not finite.
+    """Warnings about the pixels: implausible reflectance, values that are no number or none that is possible.
 
     Looks at all pixels of a small image, at patches all over a large one.
 
@@ -56,7 +56,9 @@ def check_values(mosaic: Mosaic, bands: BandSet, origin: str) -> tuple[str, ...]
     if count:
         seen = sum(rows * cols for _, _, rows, cols in windows)
         part = "" if seen == mosaic.shape[0] * mosaic.shape[1] else f" of the {seen} looked at"
-        notes.append(f"{count} pixels{part} are NaN or infinite in a band: taken as nodata")
+        notes.append(
+            f"{count} pixels{part} are NaN, infinite or no possible measurement in a band: taken as nodata"
+        )
     return tuple(notes)
 
 

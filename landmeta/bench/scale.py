@@ -114,8 +114,8 @@ class _Constant:
     def context(self) -> int:
         return self.model.context
 
-    def prepare(self, blocks: Any = None) -> None:
-        del blocks
+    def prepare(self) -> None:
+        """No state."""
 
     def logits(self, window: Tensor, state: Any) -> Tensor:
         del state
@@ -150,7 +150,11 @@ def device_row(model: Ensemble | PublishedEnsemble, imagery: Imagery, device: st
 
 
 def stage_seconds(model: MappingModel, imagery: Imagery) -> Mapping[str, float]:
-    """Seconds that reading, and all work after the logits, take for the whole imagery, each alone."""
+    """Seconds that reading, and all work after the logits, take for the whole imagery, each alone.
+
+    Returns:
+        `read`, and `encode`: upsampling, probabilities, codes and counts.
+    """
     windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context)
     begun = time.perf_counter()
     pixels = [read_window(imagery, window) for window in windows]
@@ -161,4 +165,4 @@ def stage_seconds(model: MappingModel, imagery: Imagery) -> Mapping[str, float]:
     begun = time.perf_counter()
     for window, found in zip(windows, pixels, strict=True):
         map_window(constant, None, found, window)
-    return {"read": round(read, 3), "blend": round(time.perf_counter() - begun, 3)}
+    return {"read": round(read, 3), "encode": round(time.perf_counter() - begun, 3)}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -13,11 +15,13 @@ import pytest
 import rasterio
 import torch
 from rio_cogeo.cogeo import cog_validate
+from shapely.geometry import Polygon
 
 from landmeta import cluster, prediction
 from landmeta_cli.app import run
+from landmeta_maps import polygons as polygons_module
 
-from .conftest import Said, Scene, pixels, polygons, write_raster
+from .conftest import LEFT, TOP, Said, Scene, pixels, polygons, write_raster
 
 RASTERS = ("landcover.tif", "probabilities.tif", "confidence.tif")
 BANDS = ("B02", "B03", "B04", "B08")
@@ -161,6 +165,155 @@ def test_a_dry_run_estimates_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_without_data_in_the_blocks_looked_at_says_what_its_time_assumes(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    blank = write_raster(tmp_path / "blank.tif", pixels() * np.uint16(0))
+    said = landmeta("predict", adapted, "--imagery", blank, "--scale", "1e-4", "--dry-run")
+    assert said.code == 0, said.err
+    assert "The 4 blocks looked at have no data: the time is that of a map full of data" in said.out
+
+
+def test_a_dry_run_takes_the_memory_of_polygons_into_account(
+    adapted: Path, landmeta: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polygons_module, "BYTES", 2**30)
+    scene = adapted.parent / "scene.tif"
+    command = ("predict", adapted, "--imagery", scene, "--scale", "1e-4", "--dry-run", "--json")
+    found = [json.loads(landmeta(*command, *more).out)["memory_mb"] for more in ((), ("--min-area", 1))]
+    assert found[0] < 2**10 * 64 * 64 == found[1]
+
+
+def test_a_dry_run_finds_data_far_from_the_middle(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "BLOCK", 8)
+    values = pixels()
+    values[:, :, :-8] = 0
+    corner = write_raster(tmp_path / "corner.tif", values)
+    said = landmeta("predict", adapted, "--imagery", corner, "--scale", "1e-4", "--dry-run", "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["found_data"]
+    assert 1 < found["looked_at"] <= found["blocks"] == 64
+
+
+def test_a_dry_run_finds_what_would_stop_the_run(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    scene = adapted.parent / "scene.tif"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    said = landmeta("predict", adapted, "--imagery", scene, "--out", tmp_path / "full", "--dry-run")
+    assert said.code == 2
+    assert "is not empty" in said.err
+
+
+def test_a_run_is_not_replaced_by_a_map_of_its_own_model(
+    adapted: Path, landmeta: Callable[..., Said]
+) -> None:
+    scene, before = adapted.parent / "scene.tif", sums(adapted)
+    for run_folder in (adapted, adapted / "model"):
+        said = landmeta(
+            *("predict", run_folder, "--imagery", scene, "--scale", "1e-4"),
+            *("--out", adapted, "--overwrite"),
+        )
+        assert said.code == 2
+        assert "model.safetensors is an input and would be replaced" in said.err
+    assert sums(adapted) == before
+
+
+@pytest.mark.parametrize("content", [None, "{ cut"])
+def test_the_model_is_read_from_its_file_and_not_from_what_people_read(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path, content: str | None
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes((adapted / "model" / "model.safetensors").read_bytes())
+    if content is not None:
+        (model / "model.json").write_text(content)
+    scene, out = adapted.parent / "scene.tif", tmp_path / "out"
+    said = landmeta("predict", model, "--imagery", scene, "--scale", "1e-4", "--out", out)
+    assert said.code == 0, said.err
+    notes = [json.loads((run / "model" / "model.json").read_text()) for run in (out, adapted)]
+    assert notes[0] == notes[1]
+
+
+def test_a_scheduler_and_workers_at_once_are_refused(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    scene = adapted.parent / "scene.tif"
+    said = landmeta(
+        *("predict", adapted, "--imagery", scene, "--out", tmp_path / "r"),
+        *("--scheduler", "tcp://127.0.0.1:1", "--workers", 2),
+    )
+    assert said.code == 2
+    assert "--scheduler or --workers, not both" in said.err
+    assert len(said.err.splitlines()) == 2
+
+
+@pytest.fixture
+def stopped(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[object, ...]:
+    """The command line of a run that was stopped after two of its four blocks."""
+    scene, whole, seen = tmp_path / "scene.tif", prediction.map_window, []
+    scene.write_bytes((adapted.parent / "scene.tif").read_bytes())
+
+    def failing(*given: Any) -> object:
+        seen.append(1)
+        if len(seen) > 2:
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    command = ("predict", adapted, "--imagery", scene, "--scale", "1e-4", "--out", tmp_path / "run")
+    monkeypatch.setattr(prediction, "map_window", failing)
+    assert landmeta(*command).code == 130
+    monkeypatch.setattr(prediction, "map_window", whole)
+    return command
+
+
+def test_a_run_goes_on_with_a_new_copy_of_its_imagery(
+    stopped: tuple[object, ...], landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    os.utime(tmp_path / "scene.tif", (0, 0))
+    said = landmeta(*stopped, "--resume")
+    assert said.code == 0, said.err
+
+
+def test_a_run_does_not_go_on_with_other_pixels(
+    stopped: tuple[object, ...], landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    write_raster(tmp_path / "scene.tif", pixels()[:, ::-1].copy())
+    said = landmeta(*stopped, "--resume")
+    assert said.code == 2
+    assert "files differ" in said.err
+
+
+def test_a_run_does_not_go_on_with_blocks_of_another_side(
+    stopped: tuple[object, ...], landmeta: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "BLOCK", 64)
+    said = landmeta(*stopped, "--resume")
+    assert said.code == 2
+    assert "blocks differ" in said.err
+
+
+def test_a_pixel_of_fill_that_no_file_declares_spoils_nothing_around_it(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    values = pixels().astype(np.float32)
+    for name, fill in (("told", np.nan), ("untold", -3.4028235e38)):
+        values[1, 20, 30] = fill
+        path = write_raster(tmp_path / f"{name}.tif", values, nodata=None)
+        said = landmeta("predict", adapted, "--imagery", path, "--scale", "1e-4", "--out", tmp_path / name)
+        assert said.code == 0, said.err
+        assert "1 pixels are NaN, infinite or no possible measurement" in said.err
+    assert sums(tmp_path / "told") == sums(tmp_path / "untold")
+    with rasterio.open(tmp_path / "untold" / "landcover.tif") as image:
+        assert np.argwhere(image.read(1) == 255).tolist() == [[20, 30]]
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_one_line(
     adapted: Path,
@@ -196,10 +349,6 @@ def test_local_workers_give_the_bytes_of_one_process(
 def test_blocks_outside_the_region_are_not_mapped(
     adapted: Path, landmeta: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shapely.geometry import Polygon
-
-    from .conftest import LEFT, TOP
-
     monkeypatch.setattr(prediction, "BLOCK", 16)
     triangle = Polygon([(LEFT, TOP), (LEFT + 640, TOP), (LEFT, TOP - 640)])
     gpd.GeoDataFrame(geometry=[triangle], crs="EPSG:32632").to_file(tmp_path / "region.gpkg")
@@ -223,3 +372,28 @@ def test_blocks_outside_the_region_are_not_mapped(
         place = np.add.outer(np.arange(64), np.arange(64))  # 63 on the border itself
         assert (codes[place < 63] == whole.read(1)[place < 63]).all()
         assert (codes[place > 63] == 255).all()
+
+
+def test_stability_is_measured_only_where_the_outline_is_mapped(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    triangle = Polygon([(LEFT, TOP), (LEFT + 640, TOP), (LEFT, TOP - 640)])
+    gpd.GeoDataFrame(geometry=[triangle], crs="EPSG:32632").to_file(tmp_path / "region.gpkg")
+    scene, out = adapted.parent / "scene.tif", tmp_path / "part"
+    said = landmeta(
+        *("predict", adapted, "--imagery", scene, "--scale", "1e-4"),
+        *("--region", tmp_path / "region.gpkg", "--out", out),
+    )
+    assert said.code == 0, said.err
+    with rasterio.open(out / "stability.tif") as shares, rasterio.open(out / "landcover.tif") as cover:
+        assert ((shares.read(1) != 65535) == (cover.read(1) != 255)).all()
+
+
+def test_stability_that_was_not_measured_is_told(
+    adapted: Path, landmeta: Callable[..., Said], tmp_path: Path
+) -> None:
+    blank = write_raster(tmp_path / "blank.tif", pixels() * np.uint16(0))
+    said = landmeta("predict", adapted, "--imagery", blank, "--scale", "1e-4", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    assert "stability was not measured: none of the 4 blocks drawn has data" in said.err
+    assert not (tmp_path / "run" / "stability.tif").exists()

@@ -115,7 +115,7 @@ def test_what_is_finished_is_not_computed_again(stripes, adapted: Adapted, tmp_p
     class Untouchable:
         legend, stride, align, context = adapted.ensemble.legend, 1, 8, adapted.ensemble.context
 
-        def prepare(self, blocks: object = None) -> object:
+        def prepare(self) -> object:
             raise AssertionError
 
         def logits(self, window: object, state: object) -> object:

@@ -5,18 +5,22 @@ import pickle
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from landmeta import checkpoints
 from landmeta.adaptation import adapt_region
 from landmeta.checkpoints import (
     load_ensemble,
     load_network,
     load_start,
+    read_tensors,
     save_ensemble,
     save_network,
     save_start,
     starter_path,
+    write_tensors,
 )
-from landmeta.errors import CheckpointError
+from landmeta.errors import CheckpointError, OutputError
 from landmeta.networks import build_network
 from landmeta.prediction import predict
 from landmeta.start import Start
@@ -43,6 +47,54 @@ def test_a_saved_ensemble_makes_the_same_map(stripes, tmp_path):
     again = load_ensemble(tmp_path)
     assert (predict(again, stripes[0]).codes == predict(ensemble, stripes[0]).codes).all()
     assert json.loads((tmp_path / "model.json").read_text())["bands"]["names"] == ["B02", "B03", "B04", "B08"]
+
+
+@pytest.fixture(scope="module")
+def saved(stripes, tmp_path_factory):
+    """Tensors and header of the file of an ensemble."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_ensemble(adapt_region(*stripes[:2]).ensemble, folder)
+    return read_tensors(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("heads.weight", None),
+        ("moments.block1.norm1.mean", None),
+        ("moments.block1.norm1.", None),
+        ("fill", lambda t: t[:-1]),
+        ("heads.weight", lambda t: t[:-1]),
+        ("network.blocks.0.conv1.weight", lambda t: t[:, :-1]),
+    ],
+)
+def test_an_ensemble_whose_tensors_do_not_fit_is_refused_in_one_line(saved, tmp_path, name, change):
+    path, (tensors, header) = tmp_path / "model.safetensors", saved
+    changed = {} if change is None else {name: change(tensors[name])}
+    write_tensors(path, {k: v for k, v in tensors.items() if not k.startswith(name)} | changed, header)
+    with pytest.raises(CheckpointError, match="do not fit the header") as caught:
+        load_ensemble(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["bands", "network", "legend"])
+def test_an_ensemble_without_an_entry_of_its_header_is_refused(saved, tmp_path, key):
+    path, (tensors, header) = tmp_path / "model.safetensors", saved
+    write_tensors(path, tensors, {k: v for k, v in header.items() if k != key})
+    with pytest.raises(CheckpointError, match=key):
+        load_ensemble(tmp_path)
+
+
+def test_a_full_disk_is_no_defect(tmp_path, monkeypatch):
+    # The error of safetensors where the disk is full; /dev/full cannot be renamed to.
+    def full(*given, **more):
+        msg = "Error while serializing: I/O error: No space left on device (os error 28)"
+        raise SafetensorError(msg)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        saved_network(tmp_path / "n.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors at all", pickle.dumps({"weight": 1})])

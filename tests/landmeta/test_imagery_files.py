@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from landmeta._imagery.files import _OPEN_FILES, _handles
+from landmeta._imagery.files import _OPEN_FILES, _handles, fingerprint
 from landmeta.errors import ImageryError
 from landmeta.raster import open_imagery
 
@@ -114,3 +115,47 @@ def test_a_file_removed_after_opening_is_an_error_of_its_name(scene: Path) -> No
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     file = write_raster(tmp_path / "a.tif", reflectances().astype(np.complex64), names=["VV", "VH"])
     assert "complex" in str(imagery_error([file]))
+
+
+# --- fingerprints ----------------------------------------------------------------------------------
+
+
+def test_a_copy_has_the_fingerprint_of_the_file_and_other_pixels_have_another(
+    tmp_path: Path, scene: Path
+) -> None:
+    ((path, size, checksum),) = fingerprint(scene)
+    assert (path, size) == (str(scene.resolve()), scene.stat().st_size)
+    content = scene.read_bytes()
+    scene.unlink()
+    scene.write_bytes(content)
+    os.utime(scene, (0, 0))
+    assert fingerprint(scene) == [(path, size, checksum)]
+    scene.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert fingerprint(scene)[0][2] != checksum
+
+
+@pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
+def test_the_fingerprint_of_a_large_file_is_of_parts_from_head_to_tail(tmp_path: Path, at: float) -> None:
+    path = write_raster(tmp_path / "large.tif", np.ones((2, 1500, 1500), np.uint16))
+    before = fingerprint(path)
+    with rasterio.open(path, "r+") as out:
+        values = out.read()
+        row = int(at * 1400)
+        values[:, row : row + 100] = 2
+        out.write(values)
+    after = fingerprint(path)
+    assert after[0][:2] == before[0][:2]
+    assert after[0][2] != before[0][2]
+
+
+def test_a_vrt_has_the_fingerprints_of_its_sources(tmp_path: Path, scene: Path) -> None:
+    rasterio.shutil.copy(scene, tmp_path / "scene.vrt", driver="VRT")
+    (tmp_path / "scene.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    found = fingerprint(tmp_path / "scene.vrt")
+    assert [Path(path).name for path, *_ in found] == ["scene.vrt", "scene.tif"]
+    assert found[1:] == fingerprint(scene)
+
+
+def test_the_fingerprint_of_a_file_that_is_gone_is_an_error_of_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ImageryError, match=r"gone\.tif"):
+        fingerprint(tmp_path / "gone.tif")

@@ -91,8 +91,8 @@ def test_values_that_are_not_finite_are_nodata_and_counted(tmp_path: Path) -> No
     values = (reflectances() * 1e-4).astype(np.float32)
     values[0, 0, :3], values[1, 0, 2], values[1, 9, 9] = np.nan, np.inf, -np.inf
     imagery = open_imagery([write_raster(tmp_path / "a.tif", values, names=["B2", "B3"])])
-    assert [w for w in imagery.warnings if "NaN or infinite" in w] == [
-        "4 pixels are NaN or infinite in a band: taken as nodata"
+    assert [w for w in imagery.warnings if "NaN, infinite" in w] == [
+        "4 pixels are NaN, infinite or no possible measurement in a band: taken as nodata"
     ]
     assert np.isnan(imagery.read(0, 0, 16, 16)).sum() == 5
 
@@ -102,3 +102,24 @@ def test_nan_declared_as_nodata_is_not_worth_a_warning(tmp_path: Path) -> None:
     values[:, 0, 0] = np.nan
     imagery = open_imagery([write_raster(tmp_path / "a.tif", values, names=["B2", "B3"], nodata=np.nan)])
     assert imagery.warnings == ()
+
+
+@pytest.mark.parametrize("value", [-3.4028235e38, 1e20, -9999.0, -32768.0])
+@pytest.mark.parametrize("declared", [False, True])
+def test_fill_of_floats_is_nodata_and_counted_where_it_is_not_declared(
+    tmp_path: Path, value: float, declared: bool
+) -> None:
+    values = (reflectances() * 1e-4).astype(np.float32)
+    values[1, 4, 5] = value
+    options = {"nodata": value} if declared else {}
+    imagery = open_imagery([write_raster(tmp_path / "a.tif", values, names=["B2", "B3"], **options)])
+    read = imagery.read(0, 0, 16, 16)
+    assert np.argwhere(np.isnan(read)).tolist() == [[1, 4, 5]]
+    assert [w.split()[0] for w in imagery.warnings] == ([] if declared else ["1"])
+
+
+def test_numbers_of_a_sensor_stored_as_floats_stay(tmp_path: Path) -> None:
+    values = reflectances().astype(np.float32)
+    values[0, 3, 3], values[1, 3, 3] = 65_535, -1000
+    imagery = open_imagery([write_raster(tmp_path / "a.tif", values, names=["B2", "B3"])], scale=1e-4)
+    assert imagery.read(3, 3, 1, 1).ravel() == pytest.approx([6.5535, -0.1])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Event
 from threading import enumerate as enumerate_threads
 
@@ -31,6 +32,22 @@ def test_blocks_cover_every_pixel_exactly_once_and_windows_are_aligned(rows, col
         assert b.read_row + 16 <= b.row
         assert b.read_row + b.read_height >= b.row + b.height + 16
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("align", [8, 16, 24])
+def test_windows_of_a_part_begin_on_the_grid_of_the_whole_file(align):
+    whole = imagery_of_array(np.zeros((1, 200, 200), np.float32), ("B02",))
+    part = replace(imagery_of_array(np.zeros((1, 90, 70), np.float32), ("B02",)), origin=(12, 20))
+    corners = {(b.read_row, b.read_col) for b in plan_blocks(whole, align=align, context=8, block=48)}
+    for b in plan_blocks(part, align=align, context=8, block=48):
+        assert (b.read_row + 12) % align == (b.read_col + 20) % align == 0
+    assert all(row % align == col % align == 0 for row, col in corners)
+
+
+def test_blocks_off_the_grid_of_the_model_are_refused():
+    imagery = imagery_of_array(np.zeros((1, 64, 64), np.float32), ("B02",))
+    with pytest.raises(ValueError, match="20 px are no multiple of 8 px"):
+        plan_blocks(imagery, align=8, context=8, block=20)
 
 
 def test_the_map_finds_the_classes_on_the_imagery_s_own_grid(stripes, adapted):

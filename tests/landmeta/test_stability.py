@@ -27,8 +27,8 @@ class Threshold:
     align: int = 8
     context: int = 8
 
-    def prepare(self, blocks: Any = None) -> None:
-        del blocks
+    def prepare(self) -> None:
+        """No state."""
 
     def logits(self, window: Tensor, state: Any) -> Tensor:
         del state
@@ -84,3 +84,29 @@ def test_an_adapted_model_keeps_nearly_all_classes(stripes) -> None:
     assert found is not None
     assert found["block_shift"] > 0.999
     assert found["origin_shift"] > 0.95
+
+
+def test_only_blocks_that_are_wanted_are_drawn_and_only_pixels_inside_count(noise: Imagery) -> None:
+    whole, inside = np.full(noise.shape, 65535, np.uint16), np.zeros(noise.shape, bool)
+    inside[140:170, 10:300] = True
+
+    def put(row: int, col: int, shares: np.ndarray) -> None:
+        rows, cols = shares.shape
+        whole[row : row + rows, col : col + cols] = shares
+
+    found = stability(
+        Threshold(8),
+        noise,
+        blocks=100,
+        put=put,
+        wanted=lambda w: w.row == 128,
+        inside=lambda w: inside[w.row : w.row + w.height, w.col : w.col + w.width],
+    )
+    assert found is not None
+    assert ((whole != 65535) == inside).all()
+    assert whole[inside].mean() * 1e-4 == pytest.approx(found["origin_shift"], abs=1e-4)
+
+
+def test_with_no_pixel_inside_there_is_no_figure(noise: Imagery) -> None:
+    assert stability(Threshold(1), noise, inside=lambda w: np.zeros((w.height, w.width), bool)) is None
+    assert stability(Threshold(1), noise, wanted=lambda w: False) is None
