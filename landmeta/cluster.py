@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from landmeta.block_folder import BlockFolder
 from landmeta.classmap import MapBlock
 from landmeta.errors import ClusterError
+from landmeta.interrupts import interrupts_held_back
 from landmeta.memory import keep_freed_memory
 from landmeta.prediction import BlockWindow, MappingModel, map_window, plan_blocks, read_window
 from landmeta.raster import Imagery
@@ -63,29 +62,10 @@ def _local_client(workers: int) -> Iterator[Client]:
     one_core = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
     quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
     with dask.config.set(_QUIET):
-        with _deaf_to_ctrl_c():
+        with interrupts_held_back():
             cluster = LocalCluster(scheduler_kwargs=free, **quiet, **one_core)
         with cluster, Client(cluster) as client:
             yield client
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Keep Ctrl-C from what is started inside: it is for this process, which ends its workers itself.
-
-    A thread that is started inside hands its signal mask on to every process that it starts, also to a worker
-    that takes a lost one's place later. Ctrl-C in the meantime takes effect at the end.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    # Started together with a worker, it would lift the mask.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

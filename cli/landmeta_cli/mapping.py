@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from odc.geo.geom import Geometry
 
     from landmeta.classmap import MapBlock
+    from landmeta.labels import Labels
     from landmeta.prediction import BlockWindow, MappingModel
     from landmeta.raster import Imagery
+    from landmeta_cli.runs import Watch
     from landmeta_maps.summary import MapSummary
 
 
@@ -38,38 +40,79 @@ class Cluster:
         return bool(self.scheduler or self.workers)
 
 
-def write_products(
-    model: MappingModel,
-    imagery: Imagery,
-    outline: Geometry | None,
-    folder: Path,
-    *,
-    device: str,
-    progress: Progress,
-    cluster: Cluster | None = None,
-) -> MapSummary:
-    """Map `imagery` into `folder`, which holds the model already, and write the three rasters.
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What is mapped: imagery, the part of its grid that is wanted, labels to show, a title for pages."""
 
-    `device` is where the model computes: a GPU rounds otherwise, so its blocks are not mixed with a CPU's.
-    With `cluster` its workers map the blocks, and this process puts them together.
+    imagery: Imagery
+    outline: Geometry | None
+    title: str
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """How a map is made, and what beside it.
+
+    Attributes:
+        device: Where the model computes: a GPU rounds otherwise, so its blocks are not mixed with a CPU's.
+        stability_blocks: Blocks on which stability is measured, 0 for none.
+        seed: Of the choice of those blocks.
+        min_area: Hectares of the smallest polygon; None for no polygons.
+        cluster: Its workers map the blocks, and this process puts them together.
+    """
+
+    device: DeviceName
+    stability_blocks: int
+    seed: int
+    min_area: float | None
+    cluster: Cluster = Cluster()
+
+
+def write_products(
+    model: MappingModel, region: Region, folder: Path, wanted: Products, watch: Watch
+) -> tuple[MapSummary, dict[str, float] | None]:
+    """Map a region into `folder`, which holds the model already: rasters, stability, polygons and web map.
 
     Blocks that an earlier run to this folder has finished are not computed again.
+
+    Returns:
+        The summary that pages need, and the stability if it was measured.
 
     Raises:
         ImageryError: A file is gone or damaged.
         OutputError: The folder cannot be written, or holds blocks of another run.
         ClusterError: The cluster does not answer or loses its workers.
     """
+    from landmeta_maps.polygons import write_polygons
+    from landmeta_maps.webmap import write_web_map
+
+    with watch.stage("map"):  # blocks are written as they come
+        summary = _write_rasters(model, region, folder, wanted, watch.progress)
+    with watch.stage("stability"):
+        stable = _write_stability(model, region, folder, blocks=wanted.stability_blocks, seed=wanted.seed)
+    if wanted.min_area is not None:
+        with watch.stage("polygons"):
+            write_polygons(folder, summary, wanted.min_area)
+    with watch.stage("write"):
+        write_web_map(summary, region.imagery, region.labels, folder / "map.html", title=region.title)
+    return summary, stable
+
+
+def _write_rasters(
+    model: MappingModel, region: Region, folder: Path, how: Products, progress: Progress
+) -> MapSummary:
     from landmeta.block_folder import BlockFolder
     from landmeta.prediction import map_blocks
     from landmeta_maps.writer import write_map
 
+    imagery, outline = region.imagery, region.outline
     wanted = None if outline is None else meets(outline, imagery.grid)
-    kept = BlockFolder(folder / BLOCKS, map_plan(model, folder / "model", imagery, device))
-    if cluster:
+    kept = BlockFolder(folder / BLOCKS, map_plan(model, folder / "model", imagery, how.device))
+    if how.cluster:
         from landmeta.cluster import connect, map_on_cluster
 
-        with connect(cluster.scheduler, cluster.workers) as client:
+        with connect(how.cluster.scheduler, how.cluster.workers) as client:
             map_on_cluster(model, imagery, client, kept, progress=progress, wanted=wanted)
     blocks = map_blocks(model, imagery, folder=kept, progress=progress, wanted=wanted)
     if outline is not None:
@@ -77,22 +120,19 @@ def write_products(
     return write_map(blocks, imagery.grid, model.legend, folder)
 
 
-def write_stability(
-    model: MappingModel, imagery: Imagery, outline: Geometry | None, folder: Path, *, blocks: int, seed: int
+def _write_stability(
+    model: MappingModel, region: Region, folder: Path, *, blocks: int, seed: int
 ) -> dict[str, float] | None:
-    """Measure stability on some blocks of the map and write its raster, both within `outline` as the map is.
+    """Measure stability on some blocks of the map and write its raster, both within the outline.
 
     None where that was not asked for (`blocks` 0), or no block that was drawn has data.
-
-    Raises:
-        ImageryError: A file is gone or damaged.
-        OutputError: The folder cannot be written.
     """
     if not blocks:
         return None
     from landmeta.stability import stability
     from landmeta_maps.writer import stability_raster
 
+    imagery, outline = region.imagery, region.outline
     part: dict[str, Any] = {}
     if outline is not None:
         mask = _mask_of(outline, imagery.grid)

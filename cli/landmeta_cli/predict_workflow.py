@@ -16,7 +16,7 @@ from landmeta.devices import DeviceName
 from landmeta.errors import CheckpointError, ClusterError, DeviceError, ImageryError
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
-from landmeta_cli.mapping import Cluster, device_for, meets, unmeasured, write_products, write_stability
+from landmeta_cli.mapping import Cluster, Products, Region, device_for, meets, unmeasured, write_products
 from landmeta_cli.requests import PredictRequest
 from landmeta_cli.run_folder import check_target, staged
 from landmeta_cli.run_report import build_report
@@ -79,39 +79,21 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
         prepared = prepare(request)
     paths = (*prepared.imagery.paths, prepared.folder)
     _check_out(request, prepared)
-    cluster = Cluster(request.scheduler, request.workers)
     from landmeta.checkpoints import save_ensemble
-    from landmeta_maps.polygons import write_polygons
     from landmeta_maps.report import write_report
     from landmeta_maps.stac import Model
-    from landmeta_maps.webmap import write_web_map
 
+    region = Region(prepared.imagery, prepared.outline, prepared.region)
+    wanted = Products(
+        device=prepared.device,
+        stability_blocks=request.stability_blocks,
+        seed=0,
+        min_area=request.min_area,
+        cluster=Cluster(request.scheduler, request.workers),
+    )
     with staged(out, resume=request.resume) as folder:
         save_ensemble(prepared.model, folder / "model", prepared.notes)
-        with watch.stage("map"):
-            summary = write_products(
-                prepared.model,
-                prepared.imagery,
-                prepared.outline,
-                folder,
-                device=prepared.device,
-                progress=progress,
-                cluster=cluster,
-            )
-        with watch.stage("stability"):
-            stable = write_stability(
-                prepared.model,
-                prepared.imagery,
-                prepared.outline,
-                folder,
-                blocks=request.stability_blocks,
-                seed=0,
-            )
-        if request.min_area is not None:
-            with watch.stage("polygons"):
-                write_polygons(folder, summary, request.min_area)
-        with watch.stage("write"):
-            write_web_map(summary, prepared.imagery, None, folder / "map.html", title=prepared.region)
+        summary, stable = write_products(prepared.model, region, folder, wanted, watch)
         report = _report(request, prepared, summary, stable, watch.timing_s)
         write_report(report, folder / "report.html", summary=summary, imagery=prepared.imagery)
         write_records(

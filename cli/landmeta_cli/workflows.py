@@ -11,7 +11,7 @@ import numpy as np
 
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
-from landmeta_cli.mapping import device_for, unmeasured, write_products, write_stability
+from landmeta_cli.mapping import Products, Region, device_for, unmeasured, write_products
 from landmeta_cli.requests import AdaptRequest, Effort
 from landmeta_cli.run_folder import check_target, staged
 from landmeta_cli.run_report import build_report, verdict
@@ -123,37 +123,20 @@ def _write(
     watch: Watch,
 ) -> RunResult:
     from landmeta.checkpoints import save_ensemble
-    from landmeta_maps.polygons import write_polygons
     from landmeta_maps.report import write_report
     from landmeta_maps.stac import Model
-    from landmeta_maps.webmap import write_web_map
 
     model = adapted.ensemble
+    region = Region(inputs.mapped, inputs.outline, inputs.region, inputs.labels)
+    wanted = Products(
+        device=request.device,
+        stability_blocks=request.stability_blocks,
+        seed=request.seed,
+        min_area=request.min_area,
+    )
     with staged(out, resume=request.resume) as folder:
         save_ensemble(model, folder / "model", _model_notes(request, inputs))
-        with watch.stage("map"):  # blocks are written as they come
-            summary = write_products(
-                model,
-                inputs.mapped,
-                inputs.outline,
-                folder,
-                device=request.device,
-                progress=watch.progress,
-            )
-        with watch.stage("stability"):
-            stable = write_stability(
-                model,
-                inputs.mapped,
-                inputs.outline,
-                folder,
-                blocks=request.stability_blocks,
-                seed=request.seed,
-            )
-        if request.min_area is not None:
-            with watch.stage("polygons"):
-                write_polygons(folder, summary, request.min_area)
-        with watch.stage("write"):
-            write_web_map(summary, inputs.mapped, inputs.labels, folder / "map.html", title=inputs.region)
+        summary, stable = write_products(model, region, folder, wanted, watch)
         report = _report(request, inputs, adapted, summary, (comparison, stable), watch.timing_s)
         if inputs.scene is not None:
             from landmeta_cli.store_inputs import score_tiles

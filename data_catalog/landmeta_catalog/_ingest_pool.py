@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from landmeta.errors import DataError
+from landmeta.interrupts import interrupts_held_back
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -62,7 +61,7 @@ def _cluster(workers: int) -> Iterator[Client]:
         # silent for minutes, on a laptop that slept or a busy machine, is not dead; a dead one is seen.
         settings = {"distributed.worker.memory.terminate": False, "distributed.scheduler.worker-ttl": None}
         stack.enter_context(dask.config.set(settings))
-        with _interrupt_held_back():
+        with interrupts_held_back():
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -74,21 +73,6 @@ def _cluster(workers: int) -> Iterator[Client]:
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
         yield client
-
-
-@contextmanager
-def _interrupt_held_back() -> Iterator[None]:
-    """Keep Ctrl-C, which goes to all processes of a terminal, from those started inside; here it waits."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    # Its start would let interrupts through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _spread(
