@@ -222,6 +222,8 @@ def _probe(file: RasterFile) -> None:
 def fingerprint(path: Path) -> list[tuple[str, int, str]]:
     """Path, bytes and checksum of a raster and of the files that it draws on, as a VRT does.
 
+    A file that is no raster, such as the manifest of a tile store, stands for itself.
+
     A copy of a file, whenever it was made, has the file's checksum; other imagery has another. The checksum
     is of 2 MB spread over a larger file, so that it takes milliseconds for gigabytes. It does not tell that
     single pixels of a large uncompressed file were written anew in place; in a compressed one that nearly
@@ -231,10 +233,16 @@ def fingerprint(path: Path) -> list[tuple[str, int, str]]:
         ImageryError: the file is gone or damaged.
     """
     with reading(path):
-        with _open(path) as dataset:
-            drawn = {Path(name).resolve() for name in dataset.files if not name.endswith(_BY_THE_WAY)}
-        others = sorted(other for other in drawn - {path.resolve()} if other.is_file())
+        others = sorted(other for other in _drawn_on(path) - {path.resolve()} if other.is_file())
         return [_fingerprint(one) for one in (path, *others)]
+
+
+def _drawn_on(path: Path) -> set[Path]:
+    try:
+        with _open(path) as dataset:
+            return {Path(name).resolve() for name in dataset.files if not name.endswith(_BY_THE_WAY)}
+    except RasterioError:
+        return set()
 
 
 def _fingerprint(path: Path) -> tuple[str, int, str]:
