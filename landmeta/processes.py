@@ -100,6 +100,10 @@ def joined_processes(device: str) -> Iterator[Processes]:
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    # Its functions take the group as a default when it is first imported, as `torch.func` does. Later than
+    # this they would keep the group past its end, and its threads abort the process now and then on leaving.
+    from torch.distributed.nn import functional  # noqa: F401
+
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     yield Processes(dist.get_rank(), dist.get_world_size())
     with _told():
