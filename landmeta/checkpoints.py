@@ -188,9 +188,14 @@ def read_network_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
-def load_learned(path: Path) -> dict[str, Tensor]:
-    """What the inner rule of a checkpoint learned, by name; raises CheckpointError as `load_network`."""
-    return _part(read_network_file(path)[0], _LEARNED)
+def load_learned(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """What the inner rule of a checkpoint learned, by name, on a device.
+
+    Raises:
+        CheckpointError: As `load_network`.
+    """
+    learned = _part(read_network_file(path)[0], _LEARNED)
+    return {name: value.to(device) for name, value in learned.items()}
 
 
 def content_checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

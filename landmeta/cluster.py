@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from landmeta.block_folder import BlockFolder
+from landmeta.blocks.folder import BlockFolder
+from landmeta.blocks.plan import BlockWindow
 from landmeta.classmap import MapBlock
 from landmeta.errors import ClusterError
 from landmeta.interrupts import interrupts_held_back
 from landmeta.memory import keep_freed_memory
-from landmeta.prediction import BlockWindow, MappingModel, map_window, plan_blocks, read_window
+from landmeta.prediction import MappingModel, map_window, read_window, windows_of
 from landmeta.raster import Imagery
 
 if TYPE_CHECKING:
@@ -61,11 +63,23 @@ def _local_client(workers: int) -> Iterator[Client]:
     free = {"dashboard_address": ":0"}  # else the port of any other Dask on this machine, with a warning
     one_core = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
     quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
-    with dask.config.set(_QUIET):
+    with dask.config.set(_QUIET), _environment_kept():
         with interrupts_held_back():
             cluster = LocalCluster(scheduler_kwargs=free, **quiet, **one_core)
         with cluster, Client(cluster) as client:
             yield client
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo that Dask leaves OMP_NUM_THREADS=1, meant for its workers, to whatever is started afterwards."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
@@ -128,7 +142,7 @@ def map_on_cluster(
         ImageryError: A worker cannot read a file.
         OutputError: `folder` cannot be written.
     """
-    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
+    windows = windows_of(model, imagery, block)
     windows = [w for w in windows if wanted is None or wanted(w)]
     missing = [w for w in windows if w.corner not in folder]
     if not missing:

@@ -24,6 +24,9 @@ PHASE = 5
 Every pool of the network then begins at another pixel. The mean of both passes hangs less on where the
 raster happens to begin (docs/design/0005-moments-and-phases.md)."""
 
+_RIM = 16
+"""Pixels of halo that the last block does without: of the 48 around its input it sees 24 and one cell."""
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -48,6 +51,7 @@ class Ensemble:
     stride = 1
     align = ALIGN
     context = CONTEXT + ALIGN  # the second pass begins later and ends earlier
+    overlap = 0  # frozen moments: blocks agree where they touch
 
     @property
     def classes(self) -> int:
@@ -72,9 +76,19 @@ class Ensemble:
     def logits(self, window: Float[Tensor, "band y x"], state: FoldedNetwork) -> Float[Tensor, "class y x"]:
         """Logits of every pixel of a window of reflectance; NaN counts as nodata and is filled.
 
-        The sides must be multiples of `align`; the outer `context` pixels see the window's border. The window
-        may be on another device than the model, the logits are on the model's.
+        The sides must be multiples of `align`. Logits of the outer `context` pixels mean nothing: there the
+        network sees the window's border, and each of its blocks computes no more than the next one needs.
+        The window may be on another device than the model, the logits are on the model's.
+
+        Raises:
+            ValueError: A side has no pixel inside of its context.
         """
+        height, width = window.shape[1:]
+        if min(height, width) <= 2 * self.context:
+            msg = (
+                f"a window has {height} x {width} px, expected more than twice the context of {self.context}"
+            )
+            raise ValueError(msg)
         image = fill_nodata(window[None].to(self.fill.device), self.fill)
         sizes = group_sizes(window.shape[0], self.network.widths)
         parts = self.heads.weight.split([sum(sizes[:3]), *sizes[3:]], dim=1)
@@ -82,22 +96,32 @@ class Ensemble:
         # No pool comes before the first block: both passes share it.
         first = FoldedNetwork(state.blocks[:1]).features(image)[0]
         total += _projected([first], parts[1:2], STRIDES[:1])
-        rest, weights = FoldedNetwork(state.blocks[1:], first=1), parts[2:]
-        deep = _projected(rest.features(pool_before(first, 1)), weights, STRIDES[1:])
-        if min(window.shape[1:]) > ALIGN:
-            height, width = window.shape[1:]
-            inner = np.s_[..., PHASE : height - ALIGN + PHASE, PHASE : width - ALIGN + PHASE]
-            again = rest.features(pool_before(first[inner], 1))
-            deep[inner] += (_projected(again, weights, STRIDES[1:]) - deep[inner]) / 2
-        return total + deep
+        for before, after in ((ALIGN, ALIGN), (PHASE, ALIGN - PHASE)):
+            seen = np.s_[..., before : height - after, before : width - after]
+            total[seen] += _deep_logits(state, first[seen], parts[2:]) / 2
+        return total
+
+
+def _deep_logits(
+    state: FoldedNetwork, first: Float[Tensor, "1 channel y x"], weights: Sequence[Tensor]
+) -> Float[Tensor, "class y x"]:
+    """Logits from what comes after the first block; the outer `_RIM` pixels lack the last block's part."""
+    middle = FoldedNetwork(state.blocks[1:3], first=1).features(pool_before(first, 1))
+    logits = _projected(middle, weights[:2], STRIDES[1:3])
+    cells = _RIM // STRIDES[2]
+    core = middle[-1][..., cells:-cells, cells:-cells]
+    last = FoldedNetwork(state.blocks[3:], first=3).features(pool_before(core, 3))
+    logits[..., _RIM:-_RIM, _RIM:-_RIM] += _projected(last, weights[2:], STRIDES[3:])
+    return logits
 
 
 def _projected(
     maps: Sequence[Tensor], weights: Sequence[Tensor], strides: Sequence[int]
 ) -> Float[Tensor, "class y x"]:
     """Logits from block outputs: projected before they are upsampled, so `classes` channels at full size."""
+    # Classes stand where a batch does: 3 channels are upsampled with other bits by 1 thread than by 2.
     parts = [
-        upsample(by_pixel(values, weight), stride)[0]
+        upsample(by_pixel(values, weight).transpose(0, 1), stride)[:, 0]
         for values, weight, stride in zip(maps, weights, strides, strict=True)
     ]
     total = parts[0]

@@ -1,7 +1,7 @@
 """Meta-training, a loop to read: draw tasks, differentiate through adaptation, step; now and then validate.
 
-What an inner step is and how one differentiates through it belongs to `landmeta.algorithms`, where tasks
-come from to the caller; here is what happens to the shared initialization.
+What an inner step is and how one differentiates through it belongs to `landmeta.learning`, where tasks come
+from to the caller; here is what happens to the shared initialization.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from landmeta.engines import Outer
 from landmeta.errors import TrainingError
-from landmeta.learner import TaskTensors
+from landmeta.learning.engines import Outer
+from landmeta.learning.learner import TaskTensors
 from landmeta.norms import keep_state
 from landmeta.processes import ALONE, Processes
 from landmeta.task_scores import TaskScores

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -14,13 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landmeta.block_folder import BlockFolder
+from landmeta.blocks.blending import blend
+from landmeta.blocks.folder import BlockFolder
+from landmeta.blocks.plan import BlockWindow, plan_blocks
 from landmeta.classmap import PROBABILITY_NODATA, PROBABILITY_SCALE
 from landmeta.classmap import ClassMap as ClassMap
 from landmeta.classmap import MapBlock as MapBlock
 from landmeta.legend import NODATA, Legend
 from landmeta.raster import Imagery
-from landmeta.sampling import lead
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +52,11 @@ class MappingModel(Protocol):
         """Pixels of halo that the model wants around a block."""
         ...
 
+    @property
+    def overlap(self) -> int:
+        """Pixels by which blocks reach into their neighbours to be blended; 0 where blocks agree anyway."""
+        ...
+
     def prepare(self) -> Any:
         """State frozen for the region, or None."""
         ...
@@ -61,54 +66,21 @@ class MappingModel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BlockWindow:
-    """A block of the map: its core's rows and columns on the grid, and the window to read for it."""
+def windows_of(model: MappingModel, imagery: Imagery, block: int | None = None) -> list[BlockWindow]:
+    """The blocks in which a model maps imagery, in the order in which they are mapped; metadata only.
 
-    row: int
-    col: int
-    height: int
-    width: int
-    read_row: int
-    read_col: int
-    read_height: int
-    read_width: int
-
-    @property
-    def corner(self) -> tuple[int, int]:
-        """Row and column of the block's first pixel."""
-        return self.row, self.col
-
-
-def plan_blocks(imagery: Imagery, *, align: int, context: int, block: int | None = None) -> list[BlockWindow]:
-    """Blocks with halo that cover the grid exactly once, on the file's own `align` grid; metadata only.
-
-    `block` is the side of a block without its halo, pixels; by default BLOCK.
+    `block` is the side of a block without halo and overlap, pixels; by default BLOCK.
 
     Raises:
-        ValueError: `block` is no multiple of `align`: blocks would begin off the grid.
+        ValueError: `block` does not suit the model's grid or overlap.
     """
-    block = BLOCK if block is None else block
-    if block % align:
-        msg = f"blocks of {block} px are no multiple of {align} px, the grid that the model needs"
-        raise ValueError(msg)
-    (height, width), (above, before) = imagery.shape, lead(imagery, align)
-    return [
-        BlockWindow(row, col, rows, cols, read_row, read_col, read_height, read_width)
-        for row, rows, read_row, read_height in _spans(height, above, align, context, block)
-        for col, cols, read_col, read_width in _spans(width, before, align, context, block)
-    ]
-
-
-def _spans(
-    side: int, before: int, align: int, context: int, block: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """(start, length, start to read, length to read) along one axis."""
-    halo = -(-context // align) * align
-    for corner in range(-before, side, block):
-        start, end = max(corner, 0), min(corner + block, side)
-        read = -(-(end - corner) // align) * align + 2 * halo
-        yield start, end - start, corner - halo, read
+    return plan_blocks(
+        imagery,
+        align=model.align * model.stride,
+        context=model.context,
+        overlap=model.overlap,
+        block=BLOCK if block is None else block,
+    )
 
 
 def predict(
@@ -147,16 +119,32 @@ def map_blocks(
     """Map the imagery block by block: class codes, class probabilities and the winner's probability.
 
     A pixel is nodata where any band is; blocks of nodata alone are left out. Memory is bounded by the block,
-    whatever the size of the raster. While one is used the next is computed and the one after it is read, each
-    in a thread of its own. Blocks that `folder` holds are taken from it, the others put into it.
-    Blocks that are not `wanted` are neither read nor mapped.
+    whatever the size of the raster; a model with overlap keeps two rows of blocks, to blend them. While one
+    is used the next is computed and the one after it is read, each in a thread of its own. Blocks that
+    `folder` holds are taken from it, the others put into it. Blocks that are not `wanted` are neither read
+    nor mapped.
 
     Raises:
         ImageryError: A file is gone or damaged.
         OutputError: `folder` cannot be written.
     """
-    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context, block=block)
-    windows = [w for w in windows if wanted is None or wanted(w)]
+    windows = [w for w in windows_of(model, imagery, block) if wanted is None or wanted(w)]
+    finished = _finished(model, imagery, windows, folder, progress)
+    with closing(finished):
+        if model.overlap:
+            yield from blend(finished, windows, model.overlap, model.legend)
+        else:
+            yield from (found for _, found in finished if found is not None)
+
+
+def _finished(
+    model: MappingModel,
+    imagery: Imagery,
+    windows: Sequence[BlockWindow],
+    folder: BlockFolder | None,
+    progress: Callable[[str, int, int], None] | None,
+) -> Generator[tuple[BlockWindow, MapBlock | None], None, None]:
+    """Windows with their blocks, in order, None for those without data; see `map_blocks`."""
     missing = [w for w in windows if folder is None or w.corner not in folder]
     unread = {w.corner for w in missing}
     prepared = cache(model.prepare)  # once, and only if some block has to be computed
@@ -174,11 +162,10 @@ def map_blocks(
         return found if isinstance(found, MapBlock) else None
 
     with closing(reads), closing(one_ahead(finish, windows)) as blocks:  # the last of these is closed first
-        for done, found in enumerate(blocks):
+        for done, (window, found) in enumerate(zip(windows, blocks, strict=True)):
             if progress is not None:
                 progress("map", done, len(windows))
-            if found is not None:
-                yield found
+            yield window, found
     if progress is not None:
         progress("map", len(windows), len(windows))
 
@@ -230,7 +217,8 @@ def map_window(
         return None
     logits = model.logits(torch.from_numpy(pixels), state)
     if model.stride > 1:
-        logits = torch.nn.functional.interpolate(logits[None], scale_factor=model.stride, mode="bilinear")[0]
+        cells = logits[:, None]  # not classes as channels, see `Ensemble`: the same bits whatever the threads
+        logits = torch.nn.functional.interpolate(cells, scale_factor=model.stride, mode="bilinear")[:, 0]
     probability = torch.softmax(logits, dim=0)[core].cpu().numpy()
     codes = np.array(model.legend.codes, dtype=np.uint8)[probability.argmax(axis=0)]
     counts = np.rint(probability / PROBABILITY_SCALE).astype(np.uint16)

@@ -7,15 +7,17 @@ binary cross entropy one-vs-all, first order, norm affine parameters fixed (METH
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
 from landmeta.bands import BandSet
 from landmeta.features import by_pixel, fill_nodata
@@ -25,6 +27,9 @@ from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, upsample
 STEPS, RATE, MINIBATCH = 60, 0.4, 8
 TILE = 128
 """Side of a support tile in pixels."""
+
+OVERLAP = 64
+"""Pixels by which blocks reach into each other: they have moments of their own, and disagree."""
 
 
 def adapted_parameters(network: ResNet12) -> dict[str, Tensor]:
@@ -69,6 +74,7 @@ class PublishedEnsemble:
     stride = 1
     align = ALIGN
     context = CONTEXT
+    overlap = OVERLAP
 
     def to(self, device: torch.device | str) -> PublishedEnsemble:
         """The same model with its tensors on another device."""
@@ -78,7 +84,7 @@ class PublishedEnsemble:
         )
 
     def prepare(self) -> None:
-        """No state: every window brings its own moments, so that blocks show at their borders."""
+        """No state: every window brings its own moments, and blocks are blended where they overlap."""
 
     @torch.inference_mode()
     def logits(self, window: Float[Tensor, "band y x"], state: None = None) -> Float[Tensor, "class y x"]:
@@ -87,9 +93,10 @@ class PublishedEnsemble:
         image = fill_nodata(window[None].to(self.fill.device), self.fill)
         rows = []
         for model in self.class_models:
-            deep = functional_call(
-                _Deep(self.network), {f"network.{k}": v for k, v in model.items()}, (image,)
-            )
+            with _ShortcutsByPixel():
+                deep = functional_call(
+                    _Deep(self.network), {f"network.{k}": v for k, v in model.items()}, (image,)
+                )
             weight, bias = model["classifier.weight"], model["classifier.bias"]
             rows.append(upsample(by_pixel(deep, weight) + bias, STRIDES[-1])[0, 0])
         return torch.stack(rows)
@@ -100,6 +107,23 @@ class PublishedEnsemble:
         images = fill_nodata(tiles.to(self.fill.device), self.fill)
         columns = [functional_call(self.network, model, (images,)) for model in self.class_models]
         return torch.cat(columns, dim=1)
+
+
+class _ShortcutsByPixel(TorchFunctionMode):
+    """Within it 1 x 1 convolutions of one image are products by pixel: the same bits whatever the threads."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Called by torch in place of each of its functions."""
+        del types
+        if function is torch.conv2d and args[1].shape[2:] == (1, 1):
+            return by_pixel(args[0], args[1][:, :, 0, 0])
+        return function(*args, **(kwargs or {}))
 
 
 class _Deep(torch.nn.Module):

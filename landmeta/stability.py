@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from landmeta.blocks.plan import BlockWindow, plan_blocks
 from landmeta.classmap import encode_probability
 from landmeta.legend import NODATA
-from landmeta.prediction import BlockWindow, MappingModel, map_window, plan_blocks, read_window
+from landmeta.prediction import MappingModel, map_window, read_window
 from landmeta.raster import Imagery
 
 BLOCKS = 4
 """Blocks of 128 px on which stability is measured unless told otherwise."""
+
+PASSED_OVER = 64
+"""Blocks without data that are passed over at most."""
 
 Put = Callable[[int, int, np.ndarray], None]
 """Takes the first row and column of a block and its shares, uint16 (y, x) x 1e-4, 65535 = nodata."""
@@ -42,43 +46,60 @@ def stability(
     rounding at the edge of its context, and looked at on one block.
 
     Args:
-        model: An adapted model.
+        model: An adapted model. One whose blocks are blended is measured within single blocks.
         imagery: What is mapped.
-        blocks: How many blocks of 128 px to look at, drawn at random; as many as there are cover the imagery.
-            Each costs as much as mapping three of them with their halo.
+        blocks: How many blocks of 128 px to measure on, drawn at random; as many as there are cover the
+            imagery. Each costs as much as mapping three of them with their halo. For one without data
+            another is drawn, up to `PASSED_OVER` times.
         seed: Of the blocks and shifts drawn.
         put: Takes, block by block, the share of origin shifts under which each pixel keeps its class.
         wanted: Tells which blocks may be drawn, as in `map_blocks`; by default all.
         inside: Tells which pixels of a block are mapped, bool (y, x); the others count as nodata.
 
     Returns:
-        The two shares, 0..1; None where the imagery has no data in any block drawn.
+        The two shares, 0..1; None where no block drawn has data.
     """
-    align = model.align * model.stride
-    windows = plan_blocks(imagery, align=align, context=model.context, block=_SIDE)
     rng, state = np.random.default_rng(seed), model.prepare()
+    align, largest = model.align * model.stride, _SHIFTS[1]
     kept_sum, pixels, block_share = 0.0, 0, None
-    drawn = (windows[index] for index in rng.permutation(len(windows)))
-    for window in islice((w for w in drawn if wanted is None or wanted(w)), blocks):
+    found = _with_data(model, state, imagery, rng, wanted, inside, at_most=blocks + PASSED_OVER)
+    for window, codes, valid in islice(found, blocks):
         origins = rng.integers(*_SHIFTS, (_ORIGINS, 2), endpoint=True)
-        grid = align * rng.integers(1, max(_SHIFTS[1] // align, 1), (1, 2), endpoint=True)
-        codes = _codes(model, state, imagery, window, (0, 0))
-        if codes is None:
-            continue
-        valid = codes != NODATA
-        if inside is not None:
-            valid &= inside(window)
-        if not valid.any():
-            continue
         kept = _kept(model, state, imagery, window, codes, origins)
         kept_sum, pixels = kept_sum + float(kept[valid].sum()), pixels + int(valid.sum())
         if block_share is None:
+            grid = align * rng.integers(1, max(largest // align, 1), (1, 2), endpoint=True)
             block_share = float(_kept(model, state, imagery, window, codes, grid)[valid].mean())
         if put is not None:
             put(window.row, window.col, encode_probability(np.where(valid, kept, np.nan)))
     if block_share is None:
         return None
     return {"origin_shift": kept_sum / pixels, "block_shift": block_share}
+
+
+def _with_data(
+    model: MappingModel,
+    state: object,
+    imagery: Imagery,
+    rng: np.random.Generator,
+    wanted: Callable[[BlockWindow], bool] | None,
+    inside: Callable[[BlockWindow], Bool[np.ndarray, "y x"]] | None,
+    *,
+    at_most: int,
+) -> Iterator[tuple[BlockWindow, UInt8[np.ndarray, "y x"], Bool[np.ndarray, "y x"]]]:
+    """Blocks drawn at random that have data, their classes and where they count; of so many looked at."""
+    align = model.align * model.stride
+    windows = plan_blocks(imagery, align=align, context=model.context, block=_SIDE)
+    drawn = (windows[index] for index in rng.permutation(len(windows)))
+    for window in islice((w for w in drawn if wanted is None or wanted(w)), at_most):
+        codes = _codes(model, state, imagery, window, (0, 0))
+        if codes is None:
+            continue
+        valid = codes != NODATA
+        if inside is not None:
+            valid &= inside(window)
+        if valid.any():
+            yield window, codes, valid
 
 
 def _kept(

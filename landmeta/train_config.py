@@ -116,7 +116,7 @@ class InnerConfig:
     """`[inner]`: how a task is learned, and how the gradient through that is computed.
 
     Attributes:
-        algorithm: Name in `landmeta.algorithms`.
+        algorithm: Name in `landmeta.learning.algorithms`.
         steps: Gradient steps on the support.
         rate: Their rate; where rates are learned, what they start from.
         adapt_affine: Whether gain and offset of the norms are adapted; by default as METEOR does.
@@ -360,7 +360,7 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
 
 def _algorithm_faults(inner: InnerConfig) -> Iterator[str]:
     """An unknown algorithm, or an option that it does not take."""
-    from landmeta.algorithms import ALGORITHMS
+    from landmeta.learning.algorithms import ALGORITHMS
 
     if inner.algorithm not in ALGORITHMS:
         near = difflib.get_close_matches(inner.algorithm, ALGORITHMS, 1, 0.4)

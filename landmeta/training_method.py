@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landmeta.algorithms import (
+from landmeta.devices import choose_device
+from landmeta.learning.algorithms import (
     ALGORITHMS,
     MakeOptimizer,
     cycled_minibatches,
     inner_settings,
     reptile_direction,
 )
-from landmeta.devices import choose_device
-from landmeta.engines import Outer, outer_gradient
-from landmeta.inner import Inner, adapt
-from landmeta.learner import Batch, BinaryLoss, Learner, Params, cross_entropy
+from landmeta.learning.engines import Outer, outer_gradient
+from landmeta.learning.inner import Inner, adapt
+from landmeta.learning.learner import Batch, BinaryLoss, Learner, Params, cross_entropy
 from landmeta.metatraining import NumberedTask, Training
 from landmeta.networks import Network
 from landmeta.norms import initial_state

@@ -74,9 +74,8 @@ def _warm_start(cell: Cell, size: Preset, data: BenchData, out: Path, progress: 
     told = partial(progress, f"warm start of {cell.name}")
     losses = train_jointly(tiles, table, network, size.warm_up, cell.seed, told)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_network(
-        class_model_of(network.cpu()), path, settings, {"training": {**training, "loss": losses[-1]}}
-    )
+    notes = {"training": {**training, "last_loss": losses[-1]}}
+    save_network(class_model_of(network.cpu()), path, settings, notes)
     return path
 
 
@@ -118,9 +117,9 @@ def _losses_by_rate(config: TrainConfig, size: Preset, data: BenchData) -> dict[
 
 def _learner(folder: Path, config: TrainConfig) -> MetaLearned:
     """The last network of a training run, with its inner loop."""
-    from landmeta.algorithms import inner_settings
     from landmeta.bench.learners import MetaLearned
     from landmeta.checkpoints import load_learned, load_network
+    from landmeta.learning.algorithms import inner_settings
     from landmeta.training_method import set_up_device
     from landmeta_cli.train_folder import LAST
 
@@ -129,5 +128,4 @@ def _learner(folder: Path, config: TrainConfig) -> MetaLearned:
     inner = inner_settings(
         config.inner.algorithm, network, rate=config.inner.rate, affine=config.inner.adapt_affine
     )
-    learned = {name: value.to(device) for name, value in load_learned(folder / LAST).items()}
-    return MetaLearned(network, inner, learned)
+    return MetaLearned(network, inner, load_learned(folder / LAST, device))

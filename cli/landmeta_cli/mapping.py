@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landmeta.block_folder import PLAN
+from landmeta.blocks.folder import PLAN
 from landmeta.checksums import sha256
 from landmeta.devices import DeviceName, choose_device
 from landmeta_cli.console import Progress
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
+    from landmeta.blocks.plan import BlockWindow
     from landmeta.classmap import MapBlock
     from landmeta.labels import Labels
-    from landmeta.prediction import BlockWindow, MappingModel
+    from landmeta.prediction import MappingModel
     from landmeta.raster import Imagery
     from landmeta_cli.runs import Watch
     from landmeta_maps.summary import MapSummary
@@ -102,7 +103,7 @@ def write_products(
 def _write_rasters(
     model: MappingModel, region: Region, folder: Path, how: Products, progress: Progress
 ) -> MapSummary:
-    from landmeta.block_folder import BlockFolder
+    from landmeta.blocks.folder import BlockFolder
     from landmeta.prediction import map_blocks
     from landmeta_maps.writer import write_map
 
@@ -148,8 +149,10 @@ def unmeasured(blocks: int, stable: Mapping[str, float] | None) -> list[str]:
     """A warning where stability was asked for, on so many blocks, and none of them has data."""
     if not blocks or stable is not None:
         return []
-    drawn = "the block drawn has no data" if blocks == 1 else f"none of the {blocks} blocks drawn has data"
-    return [f"stability was not measured: {drawn} (--stability-blocks draws more)"]
+    from landmeta.stability import PASSED_OVER
+
+    drawn = f"none of the blocks drawn, {blocks + PASSED_OVER} at most, has data"
+    return [f"stability was not measured: {drawn} (a larger --stability-blocks draws more)"]
 
 
 def device_for(name: DeviceName, out: Path, *, resume: bool) -> DeviceName:
@@ -183,7 +186,12 @@ def map_plan(model: MappingModel, saved: Path, imagery: Imagery, device: str) ->
         "grid": (str(imagery.grid.crs), tuple(imagery.grid.affine), tuple(imagery.grid.shape)),
         "origin": imagery.origin,
         # Blocks of another side or halo would leave holes, or pixels that saw other neighbours.
-        "blocks": {"side": prediction.BLOCK, "align": model.align * model.stride, "context": model.context},
+        "blocks": {
+            "side": prediction.BLOCK,
+            "align": model.align * model.stride,
+            "context": model.context,
+            "overlap": model.overlap,
+        },
     }
 
 

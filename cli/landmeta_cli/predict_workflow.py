@@ -25,8 +25,8 @@ from landmeta_cli.runs import RunResult, Watch, silent, write_records
 if TYPE_CHECKING:
     from odc.geo.geom import Geometry
 
+    from landmeta.blocks.plan import BlockWindow
     from landmeta.ensemble import Ensemble
-    from landmeta.prediction import BlockWindow
     from landmeta.published import PublishedEnsemble
     from landmeta.raster import Imagery
     from landmeta_maps.summary import MapSummary
@@ -199,36 +199,46 @@ def estimate(request: PredictRequest) -> Estimate:
     Raises:
         LandmetaError: What would stop `predict_run` before its first block.
     """
-    from landmeta.prediction import plan_blocks
+    from landmeta.blocks.blending import bytes_held
+    from landmeta.prediction import windows_of
     from landmeta_maps.polygons import BYTES
 
     _check_out(request)
     prepared = prepare(request)
     _check_out(request, prepared)
     model, imagery = prepared.model, prepared.imagery
-    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context)
+    windows = windows_of(model, imagery)
     if prepared.outline is not None:
         inside = meets(prepared.outline, imagery.grid)
         windows = [w for w in windows if inside(w)] or windows
     tried = _spread(windows)
     window = next((w for w in tried if _has_data(imagery, w)), None)
     timed = tried[0] if window is None else window
-    pixels = sum(w.height * w.width for w in windows)
-    seconds = _seconds(model, imagery, timed, filled=window is None) * pixels / (timed.height * timed.width)
+    pixels = sum(w.pixels for w in windows)
+    share = sum(_read_pixels(w) for w in windows) / _read_pixels(timed)
+    seconds = _seconds(model, imagery, timed, filled=window is None) * share
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+    if model.overlap:
+        peak += bytes_held(windows, len(model.legend)) / 2**20
     if request.min_area is not None:  # made when the map is finished, of all of it at once
         peak = max(peak, BYTES * pixels / 2**20)
-    # Finished blocks and plain rasters hold each pixel once more until the COGs are written.
-    disk = 3 * pixels * (3 + 2 * len(model.legend)) / 2**20
+    # Finished blocks, overlaps included, and plain rasters hold each pixel until the COGs are written.
+    held = sum(w.height * w.width for w in windows) + 2 * pixels
+    disk = held * (3 + 2 * len(model.legend)) / 2**20
     looked_at = len(tried) if window is None else tried.index(window) + 1
     return Estimate(len(windows), pixels, seconds, peak, disk, looked_at, window is not None)
 
 
 def _spread(windows: Sequence[BlockWindow]) -> list[BlockWindow]:
-    """Blocks to look at, evenly spread over all of them and the middle ones first: those are whole."""
+    """Blocks to look at, evenly spread over all of them, the largest first and the middle one among them."""
     count = min(len(windows), _TRIED)
     places = [(2 * i + 1) * len(windows) // (2 * count) for i in range(count)]
-    return [windows[at] for at in sorted(places, key=lambda at: abs(at - len(windows) // 2))]
+    middle = len(windows) // 2
+    return [windows[at] for at in sorted(places, key=lambda at: (-windows[at].pixels, abs(at - middle)))]
+
+
+def _read_pixels(window: BlockWindow) -> int:
+    return window.read_height * window.read_width
 
 
 def _has_data(imagery: Imagery, window: BlockWindow) -> bool:

@@ -218,7 +218,7 @@ class _Run:
         from landmeta.checkpoints import load_learned, load_network
 
         path = self.config.out / (BEST if (self.config.out / BEST).is_file() else LAST)
-        best, learned = load_network(path)[0], load_learned(path)
+        best, learned = load_network(path)[0], load_learned(path, self.device)
         initial, _ = new_training(self.config, self.settings, self.device)
         trained = replace(self.training, network=best.to(self.device), learned=learned)
         count, several = self.config.validation.test_tasks, self.config.tasks.target == "one-vs-all"

@@ -15,7 +15,7 @@ import torch
 from landmeta.augmentation import draw_symmetries, turned
 from landmeta.bands import canonical
 from landmeta.errors import DataError
-from landmeta.learner import Batch, TaskTensors
+from landmeta.learning.learner import Batch, TaskTensors
 from landmeta.metatraining import NumberedTask
 from landmeta.processes import ALONE, Processes
 from landmeta.splits import Part, check_disjoint, region_part, scene_part

@@ -21,10 +21,10 @@ from torch.func import functional_call
 
 from landmeta.bands import SENTINEL2
 from landmeta.bench.work import gflop_of, matrix_speed, seconds_of
-from landmeta.class_ensemble import fit_one_vs_all
-from landmeta.engines import ENGINES, outer_gradient
-from landmeta.inner import Inner, Sgd, adapted_names
-from landmeta.learner import Batch, BinaryLoss, Learner, TaskTensors
+from landmeta.learning.class_ensemble import fit_one_vs_all
+from landmeta.learning.engines import ENGINES, outer_gradient
+from landmeta.learning.inner import Inner, Sgd, adapted_names
+from landmeta.learning.learner import Batch, BinaryLoss, Learner, TaskTensors
 from landmeta.networks import ResNet12
 from landmeta.networks.resnet12 import WIDTHS
 

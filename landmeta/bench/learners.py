@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from landmeta.bench.protocols import Params, Recipe
-from landmeta.inner import Inner, InnerRule, Sgd, SparseMask, inner_step
-from landmeta.learner import Batch, BinaryLoss, Learner
+from landmeta.learning.inner import Inner, InnerRule, Sgd, SparseMask, inner_step
+from landmeta.learning.learner import Batch, BinaryLoss, Learner
 from landmeta.norms import Mode, State
 
 

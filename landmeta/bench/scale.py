@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from landmeta.bench.work import mapping_work, matrix_speed, seconds_of
-from landmeta.block_folder import BlockFolder
+from landmeta.blocks.folder import BlockFolder
 from landmeta.checkpoints import save_ensemble
 from landmeta.cluster import connect, map_on_cluster
 from landmeta.ensemble import Ensemble
 from landmeta.legend import Legend
-from landmeta.prediction import MappingModel, map_window, plan_blocks, read_window
+from landmeta.prediction import MappingModel, map_window, read_window, windows_of
 from landmeta.published import PublishedEnsemble
 from landmeta.raster import Imagery
 
@@ -114,6 +114,10 @@ class _Constant:
     def context(self) -> int:
         return self.model.context
 
+    @property
+    def overlap(self) -> int:
+        return self.model.overlap
+
     def prepare(self) -> None:
         """No state."""
 
@@ -131,7 +135,7 @@ def device_row(model: Ensemble | PublishedEnsemble, imagery: Imagery, device: st
         work; `gflops` of the device in float32 matrix products; `share` of them.
     """
     useful, there = mapping_work(model, imagery).useful, model.to(device)
-    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context)
+    windows = windows_of(model, imagery)
     pixels = [torch.from_numpy(read_window(imagery, window)) for window in windows]
     state: Any = there.prepare()
 
@@ -155,7 +159,7 @@ def stage_seconds(model: MappingModel, imagery: Imagery) -> Mapping[str, float]:
     Returns:
         `read`, and `encode`: upsampling, probabilities, codes and counts.
     """
-    windows = plan_blocks(imagery, align=model.align * model.stride, context=model.context)
+    windows = windows_of(model, imagery)
     begun = time.perf_counter()
     pixels = [read_window(imagery, window) for window in windows]
     read = time.perf_counter() - begun

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from landmeta.prediction import MappingModel, map_window, plan_blocks, read_window
+from landmeta.prediction import MappingModel, map_window, read_window, windows_of
 from landmeta.raster import Imagery
 
 
@@ -33,7 +34,7 @@ def gflop_of(job: Callable[[], object]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MappingWork:
-    """Work of a map, 1e9 operations: all of it, and what the blocks without their halo would take."""
+    """Work of a map, 1e9 operations: all of it, and what its pixels would take without any halo."""
 
     gflop: float
     useful: float
@@ -41,12 +42,21 @@ class MappingWork:
 
 def mapping_work(model: MappingModel, imagery: Imagery) -> MappingWork:
     """Count the work of a map by mapping it here, block by block: other threads' work is not counted."""
-    state, gflop, useful = model.prepare(), 0.0, 0.0
-    for window in plan_blocks(imagery, align=model.align * model.stride, context=model.context):
-        found = gflop_of(partial(map_window, model, state, read_window(imagery, window), window))
-        gflop += found
-        useful += found * window.height * window.width / (window.read_height * window.read_width)
-    return MappingWork(gflop, useful)
+    state, gflop = model.prepare(), 0.0
+    for window in windows_of(model, imagery):
+        gflop += gflop_of(partial(map_window, model, state, read_window(imagery, window), window))
+    height, width = imagery.shape
+    return MappingWork(gflop, height * width * _gflop_of_a_pixel(model, state, len(imagery.bands)))
+
+
+def _gflop_of_a_pixel(model: MappingModel, state: Any, bands: int) -> float:
+    """What one pixel more takes in a large window: work is a square polynomial in the window's side."""
+    align = model.align * model.stride
+    side = -(-(2 * model.context + 1) // align) * align
+    works = [
+        gflop_of(partial(model.logits, torch.zeros(bands, n * side, n * side), state)) for n in (1, 2, 3)
+    ]
+    return (works[2] - 2 * works[1] + works[0]) / (2 * side**2)
 
 
 def matrix_speed(device: str = "cpu") -> float:

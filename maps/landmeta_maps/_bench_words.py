@@ -159,7 +159,7 @@ def interval_words(found: Sequence[Estimate | None]) -> str:
     if groups > 1:
         over = f"{groups} region-seasons, drawn with all their tasks ({tasks})"
     elif groups == 1:
-        over = f"{tasks} draws of support within one pool of tiles, not over regions"
+        over = f"{tasks} draws of support within one pool of tiles (not over regions)"
     seeds = sorted({one.seeds for one in there})
     if seeds == [1]:
         return f"95 % intervals over {over}; one training a row, whose variation they do not hold"

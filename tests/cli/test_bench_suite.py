@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from .conftest import Said
 
 Landmeta = Callable[..., Said]
+STORED = Path(__file__).parents[2] / "benchmarks" / "results" / "small"
 
 
 def test_the_list_names_every_suite_with_its_state(landmeta: Landmeta) -> None:
@@ -72,3 +74,21 @@ def test_the_smoke_preset_runs_a_table_on_simulated_tiles_and_goes_on_where_it_s
     }
     report = (out / "report.md").read_text(encoding="utf-8")
     assert "no figure in it says anything about a method" in report
+
+
+@pytest.mark.slow
+def test_the_stored_report_is_what_the_code_makes_of_the_stored_cells_alone(
+    tmp_path: Path, landmeta: Landmeta
+) -> None:
+    shutil.copytree(STORED / "cells", tmp_path / "cells")
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "cells").iterdir()]
+    assert all(cell["state"] == "done" for cell in cells)
+    rows = {(c["cell"]["dataset"], c["cell"]["method"], c["cell"]["norm"], c["cell"]["seed"]) for c in cells}
+    assert len(rows) == len(cells) == 3 * 13 * 3  # datasets, rows, trainings
+    assert landmeta("bench", "report", tmp_path).code == 0
+    made = sorted(path.name for path in STORED.iterdir() if path.suffix in {".md", ".svg"})
+    assert len(made) == 13
+    for name in made:
+        assert (tmp_path / name).read_text(encoding="utf-8") == (STORED / name).read_text(encoding="utf-8"), (
+            name
+        )

@@ -103,18 +103,23 @@ def test_an_input_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(
     assert (out / "landcover.tif").is_file()
 
 
+def told_on_a_full_disk(program: str, arguments: list[str], out: Path) -> tuple[str, str]:
+    """Error and hint of a run that `program` lets fill the disk."""
+    command = [sys.executable, "-c", program, *arguments, "--out", str(out)]
+    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 2, stopped.stderr
+    error, hint = (line for line in stopped.stderr.splitlines() if line.startswith(("error:", "hint:")))
+    return error, hint
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_when_there_is_room(
     arguments: list[str], landmeta: Callable[..., Said], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-c", FULL, *arguments, "--out", str(out)]
-    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert stopped.returncode == 2, stopped.stderr
-    errors = [line for line in stopped.stderr.splitlines() if line.startswith(("error:", "hint:"))]
-    assert len(errors) == 2
-    assert "finished blocks" in errors[0]
-    assert "--resume" in errors[1]
+    error, hint = told_on_a_full_disk(FULL, arguments, out)
+    assert "finished blocks" in error
+    assert "--resume" in hint
     assert kept(out) == 2
     assert landmeta(*arguments, "--out", out, "--resume").code == 0
     assert (out / "landcover.tif").is_file()
@@ -125,13 +130,9 @@ def test_a_disk_that_fills_up_while_a_raster_is_finished_is_one_line_and_the_run
     arguments: list[str], landmeta: Callable[..., Said], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-c", FULL_LATE, *arguments, "--out", str(out)]
-    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert stopped.returncode == 2, stopped.stderr
-    errors = [line for line in stopped.stderr.splitlines() if line.startswith(("error:", "hint:"))]
-    assert len(errors) == 2
-    assert "confidence.tif, the disk may be full" in errors[0]
-    assert "--resume" in errors[1]
+    error, hint = told_on_a_full_disk(FULL_LATE, arguments, out)
+    assert "confidence.tif, the disk may be full" in error
+    assert "--resume" in hint
     assert kept(out)
     assert not out.exists()
     assert landmeta(*arguments, "--out", out, "--resume").code == 0

@@ -395,5 +395,5 @@ def test_stability_that_was_not_measured_is_told(
     blank = write_raster(tmp_path / "blank.tif", pixels() * np.uint16(0))
     said = landmeta("predict", adapted, "--imagery", blank, "--scale", "1e-4", "--out", tmp_path / "run")
     assert said.code == 0, said.err
-    assert "stability was not measured: none of the 4 blocks drawn has data" in said.err
+    assert "stability was not measured: none of the blocks drawn, 68 at most, has data" in said.err
     assert not (tmp_path / "run" / "stability.tif").exists()

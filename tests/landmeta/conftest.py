@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
@@ -149,6 +150,14 @@ def stripes() -> tuple[Imagery, Labels, np.ndarray]:
         pixels.append(np.stack([*grid, truth[grid[0], grid[1]], np.full(64, group)]))
     labels = make_labels(*np.concatenate(pixels, axis=1).astype(np.int64))
     return imagery_of_array(image.astype(np.float32), BANDS), labels, truth
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the threads of torch, and sets them back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 # --- errors ----------------------------------------------------------------------------------------

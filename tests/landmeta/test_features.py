@@ -87,14 +87,6 @@ def test_dense_features_of_a_window_have_all_groups(network, images):
     assert vectors.shape == (2, 3 + 3 + 3 + 4 + 6 + 8 + 10, 64, 48)
 
 
-@pytest.fixture
-def threads():
-    """Sets the threads of torch, and sets them back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("classes", [2, 5, 9])
 def test_logits_have_the_same_bits_whatever_the_threads(threads, classes):
     generator = torch.Generator().manual_seed(0)

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from landmeta.engines import Outer
 from landmeta.errors import CheckpointError, TrainingError
-from landmeta.learner import Batch, TaskTensors
+from landmeta.learning.engines import Outer
+from landmeta.learning.learner import Batch, TaskTensors
 from landmeta.metatraining import (
     NumberedTask,
     Training,

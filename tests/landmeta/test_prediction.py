@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from threading import Event
 from threading import enumerate as enumerate_threads
@@ -7,47 +8,17 @@ from threading import enumerate as enumerate_threads
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from landmeta.adaptation import Adapted, adapt_region
 from landmeta.devices import choose_device
-from landmeta.prediction import map_blocks, one_ahead, plan_blocks, predict
-from landmeta.raster import imagery_of_array
+from landmeta.heads import Heads
+from landmeta.legend import LandClass, Legend
+from landmeta.prediction import map_blocks, one_ahead, predict
 
 
 @pytest.fixture(scope="module")
 def adapted(stripes) -> Adapted:
     return adapt_region(stripes[0], stripes[1])
-
-
-@given(rows=st.integers(1, 70), cols=st.integers(1, 70), block=st.sampled_from([8, 16, 24, 64]))
-@settings(max_examples=60, deadline=None)
-def test_blocks_cover_every_pixel_exactly_once_and_windows_are_aligned(rows, cols, block):
-    imagery = imagery_of_array(np.zeros((1, rows, cols), np.float32), ("B02",))
-    seen = np.zeros((rows, cols), int)
-    for b in plan_blocks(imagery, align=8, context=16, block=block):
-        seen[b.row : b.row + b.height, b.col : b.col + b.width] += 1
-        assert b.read_height % 8 == b.read_width % 8 == b.read_row % 8 == b.read_col % 8 == 0
-        assert b.read_row + 16 <= b.row
-        assert b.read_row + b.read_height >= b.row + b.height + 16
-    assert (seen == 1).all()
-
-
-@pytest.mark.parametrize("align", [8, 16, 24])
-def test_windows_of_a_part_begin_on_the_grid_of_the_whole_file(align):
-    whole = imagery_of_array(np.zeros((1, 200, 200), np.float32), ("B02",))
-    part = replace(imagery_of_array(np.zeros((1, 90, 70), np.float32), ("B02",)), origin=(12, 20))
-    corners = {(b.read_row, b.read_col) for b in plan_blocks(whole, align=align, context=8, block=48)}
-    for b in plan_blocks(part, align=align, context=8, block=48):
-        assert (b.read_row + 12) % align == (b.read_col + 20) % align == 0
-    assert all(row % align == col % align == 0 for row, col in corners)
-
-
-def test_blocks_off_the_grid_of_the_model_are_refused():
-    imagery = imagery_of_array(np.zeros((1, 64, 64), np.float32), ("B02",))
-    with pytest.raises(ValueError, match="20 px are no multiple of 8 px"):
-        plan_blocks(imagery, align=8, context=8, block=20)
 
 
 def test_the_map_finds_the_classes_on_the_imagery_s_own_grid(stripes, adapted):
@@ -82,8 +53,6 @@ def test_the_map_has_no_seams_whatever_the_blocks(stripes, adapted):
 
 
 def test_a_map_of_a_part_equals_that_part_of_the_whole_map(stripes, adapted):
-    from dataclasses import replace
-
     from odc.geo.geobox import GeoBox
 
     imagery = stripes[0]
@@ -125,8 +94,6 @@ def test_beyond_the_edge_the_imagery_is_mirrored_and_nodata_stays(stripes):
 
 
 def test_a_clipped_part_is_completed_by_its_true_neighbours(stripes):
-    from dataclasses import replace
-
     from odc.geo.geobox import GeoBox
 
     imagery = stripes[0]
@@ -183,3 +150,45 @@ def test_a_gpu_gives_the_map_of_the_cpu(stripes, effort):
     apart = here.probabilities.astype(int) - there.probabilities.astype(int)
     assert np.percentile(abs(apart), 99) <= 10  # of 10,000
     assert (here.codes == there.codes).mean() > 0.999
+
+
+def with_classes(ensemble, classes: int):
+    """The ensemble with random heads for so many classes."""
+    generator = torch.Generator().manual_seed(classes)
+    features = ensemble.heads.weight.shape[1]
+    heads = Heads(torch.randn(classes, features, generator=generator), torch.zeros(classes))
+    legend = Legend(tuple(LandClass(i + 1, f"{i}", "#000000") for i in range(classes)))
+    return replace(ensemble, heads=heads, legend=legend)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("shape", [(120, 168), (240, 328)])
+def test_a_map_has_the_same_bits_whatever_the_threads(adapted, threads, classes, shape):
+    ensemble = with_classes(adapted.ensemble, classes)
+    window = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
+    found = []
+    for count in (1, 2):
+        threads(count)
+        found.append(ensemble.logits(window, ensemble.prepare()))
+    assert torch.equal(*found)
+
+
+def test_what_lies_beyond_the_context_changes_nothing(adapted):
+    """To rounding in double precision: the halo is cut to exactly what the core needs."""
+    double = {name: (m.double(), v.double()) for name, (m, v) in adapted.ensemble.moments.items()}
+    ensemble = with_classes(adapted.ensemble, 2)
+    heads = Heads(ensemble.heads.weight.double(), ensemble.heads.bias.double())
+    network = deepcopy(ensemble.network).double()
+    ensemble = replace(ensemble, network=network, moments=double, heads=heads, fill=ensemble.fill.double())
+    scene = torch.rand(4, 272, 280, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    around = 56
+    assert ensemble.context == around
+    core = np.s_[:, around:-around, around:-around]
+    whole = ensemble.logits(scene, ensemble.prepare())[:, 112:-112, 112:-112]
+    part = ensemble.logits(scene[core].contiguous(), ensemble.prepare())[core]
+    torch.testing.assert_close(part, whole, rtol=1e-10, atol=1e-10)
+
+
+def test_a_window_that_is_all_halo_is_refused(adapted):
+    with pytest.raises(ValueError, match="112 x 120 px, expected more than twice the context of 56"):
+        adapted.ensemble.logits(torch.zeros(4, 112, 120), adapted.ensemble.prepare())

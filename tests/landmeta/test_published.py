@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from landmeta import published
 from landmeta.bands import BandSet
+from landmeta.checkpoints import load_start
+from landmeta.legend import LandClass, Legend
 from landmeta.networks import ResNet12
-from landmeta.published import adapt_class, adapt_published, adapted_parameters
+from landmeta.prediction import predict
+from landmeta.published import PublishedEnsemble, adapt_class, adapt_published, adapted_parameters
+from landmeta.raster import imagery_of_array
 
 
 def make_network(seed=0):
@@ -63,3 +68,44 @@ def test_the_model_computes_where_its_tensors_are_wherever_the_images_are(stripe
     made = adapt_published(make_network(), tiles, target, torch.zeros(3), legend, bands, steps=1).to("meta")
     assert made.logits(tiles[0]).device.type == "meta"
     assert made.tile_logits(tiles).device.type == "meta"
+
+
+class Unblended(PublishedEnsemble):
+    """The same models, their blocks cut."""
+
+    overlap = 0
+
+
+def test_blocks_with_moments_of_their_own_show_no_step_where_they_touch() -> None:
+    """The scene gets brighter, so that blocks have other moments; steps between rows, borders over others."""
+    rng = np.random.default_rng(0)
+    scene = 0.3 * rng.random((3, 256, 128)) + np.linspace(0, 1, 256)[:, None]
+    imagery = imagery_of_array(scene.astype(np.float32), ("B02", "B03", "B04"))
+    network = make_network()
+    models = tuple(
+        {name: value + 0.01 * k for name, value in adapted_parameters(network).items()} for k in range(2)
+    )
+
+    def step_at_border(model: PublishedEnsemble) -> float:
+        share = predict(model, imagery, block=128).probabilities[0].astype(float)
+        steps = abs(np.diff(share, axis=0)).mean(axis=1)
+        return float(steps[127] / np.delete(steps, 127).mean())
+
+    legend = Legend((LandClass(1, "low", "#000000"), LandClass(2, "high", "#ffffff")))
+    parts = (network, models, torch.zeros(3), legend, imagery.bands)
+    assert step_at_border(Unblended(*parts)) > 3
+    assert step_at_border(PublishedEnsemble(*parts)) < 1.5
+
+
+@pytest.mark.parametrize("shape", [(120, 120), (168, 296)])
+def test_the_logits_have_the_same_bits_whatever_the_threads(stripes, threads, shape) -> None:
+    """With the shipped start, whose channels are many enough to be divided among threads."""
+    network = load_start()[0].for_bands(stripes[0].bands.names).requires_grad_(False)
+    models = tuple({n: v * (1 + k) for n, v in adapted_parameters(network).items()} for k in range(2))
+    model = PublishedEnsemble(network, models, torch.zeros(4), stripes[1].legend, stripes[0].bands)
+    window = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
+    found = []
+    for count in (1, 2):
+        threads(count)
+        found.append(model.logits(window))
+    assert torch.equal(*found)

@@ -26,6 +26,7 @@ class Threshold:
     stride: int = 1
     align: int = 8
     context: int = 8
+    overlap: int = 0
 
     def prepare(self) -> None:
         """No state."""
@@ -71,6 +72,22 @@ def test_the_shares_of_every_pixel_are_given_with_nodata_where_there_is_none(noi
     assert (whole[blank] == 65535).all()
     assert set(np.unique(whole[~blank])) == {0, 5000, 10_000}
     assert whole[~blank].mean() * 1e-4 == pytest.approx(found["origin_shift"], abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_for_a_block_without_data_another_is_drawn(seed: int) -> None:
+    values = np.full((1, 512, 512), np.nan, np.float32)
+    values[:, 130:200, 260:330] = np.random.default_rng(0).normal(size=(70, 70))
+    measured: list[tuple[int, int]] = []
+    found = stability(
+        Threshold(8),
+        imagery_of_array(values, ("B02",)),
+        blocks=1,
+        seed=seed,
+        put=lambda row, col, shares: measured.append((row, col)),
+    )
+    assert found is not None
+    assert measured == [(128, 256)]
 
 
 def test_without_data_there_is_no_figure() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from landmeta.algorithms import ALGORITHMS
 from landmeta.errors import DeviceError
-from landmeta.learner import Batch, TaskTensors
+from landmeta.learning.algorithms import ALGORITHMS
+from landmeta.learning.learner import Batch, TaskTensors
 from landmeta.metatraining import NumberedTask, Training, make_optimizer, meta_train
 from landmeta.networks import build_network
 from landmeta.task_scores import score_tasks

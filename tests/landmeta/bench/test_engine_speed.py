@@ -16,7 +16,7 @@ from landmeta.bench.engine_speed import (
     ensemble_row,
     largest_difference,
 )
-from landmeta.engines import ENGINES
+from landmeta.learning.engines import ENGINES
 
 SMALL = Setting(2, tasks=2, images=4, side=16, width=1 / 16)
 

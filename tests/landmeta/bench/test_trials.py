@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from landmeta.algorithms import inner_settings
 from landmeta.bench.cells import Cell
 from landmeta.bench.curves import convergence, training_curve
 from landmeta.bench.learners import MetaLearned
@@ -19,6 +18,7 @@ from landmeta.bench.registry import runnable_suite
 from landmeta.bench.tile_rivals import tile_rival
 from landmeta.bench.trials import balanced_tasks, region_tasks
 from landmeta.errors import BenchError, DataError
+from landmeta.learning.algorithms import inner_settings
 from landmeta.networks import build_network
 from landmeta.tile_table import TileTable
 from landmeta.train_config import parse_config

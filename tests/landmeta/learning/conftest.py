@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from landmeta.learner import Batch, TaskTensors
+from landmeta.learning.learner import Batch, TaskTensors
 from landmeta.networks import Conv4, ResNet12
 
 DOUBLE = torch.float64

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from landmeta.algorithms import (
+from landmeta.errors import NetworkError
+from landmeta.learning.algorithms import (
     ALGORITHMS,
     cycled_minibatches,
     inner_settings,
     linear_rate,
     reptile_direction,
 )
-from landmeta.engines import outer_gradient
-from landmeta.errors import NetworkError
-from landmeta.inner import adapt
-from landmeta.learner import Batch, Learner
+from landmeta.learning.engines import outer_gradient
+from landmeta.learning.inner import adapt
+from landmeta.learning.learner import Batch, Learner
 
 
 def outer(name, network, tasks, steps=2, **options):

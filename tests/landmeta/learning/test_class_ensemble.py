@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from landmeta.algorithms import inner_settings
-from landmeta.class_ensemble import fit_one_vs_all, fit_one_vs_one
 from landmeta.errors import LabelError
-from landmeta.inner import SparseMask, adapt
-from landmeta.learner import Batch, Learner
+from landmeta.learning.algorithms import inner_settings
+from landmeta.learning.class_ensemble import fit_one_vs_all, fit_one_vs_one
+from landmeta.learning.inner import SparseMask, adapt
+from landmeta.learning.learner import Batch, Learner
 from landmeta.norms import NORMS
 
 DOUBLE = torch.float64

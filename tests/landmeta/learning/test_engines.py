@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from landmeta.algorithms import inner_settings
-from landmeta.engines import ENGINES, outer_gradient
 from landmeta.errors import NetworkError
-from landmeta.inner import Inner, MetaSgd, Sgd, SparseMask
-from landmeta.learner import Batch, BinaryLoss, Learner, TaskTensors
+from landmeta.learning.algorithms import inner_settings
+from landmeta.learning.engines import ENGINES, outer_gradient
+from landmeta.learning.inner import Inner, MetaSgd, Sgd, SparseMask
+from landmeta.learning.learner import Batch, BinaryLoss, Learner, TaskTensors
 from landmeta.norms import NORMS
 
 OTHERS = [name for name in ENGINES if name != "loop"]

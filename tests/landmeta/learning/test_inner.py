@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from landmeta.algorithms import inner_settings
-from landmeta.inner import (
+from landmeta.learning.algorithms import inner_settings
+from landmeta.learning.inner import (
     Inner,
     MetaSgd,
     Sgd,
@@ -15,7 +15,7 @@ from landmeta.inner import (
     inner_step,
     mask_sparsity,
 )
-from landmeta.learner import Batch, BinaryLoss, Learner, cross_entropy
+from landmeta.learning.learner import Batch, BinaryLoss, Learner, cross_entropy
 
 
 def values(*numbers):

@@ -3,7 +3,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jvp, vmap
 
-from landmeta.kernels import TwiceDifferentiable, convolve, normalize_groups
+from landmeta.learning.kernels import TwiceDifferentiable, convolve, normalize_groups
 
 DOUBLE = torch.float64
 

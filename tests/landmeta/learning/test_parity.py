@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 import torchopt
 
-from landmeta.algorithms import inner_settings
-from landmeta.engines import ENGINES, outer_gradient
-from landmeta.learner import Learner
+from landmeta.learning.algorithms import inner_settings
+from landmeta.learning.engines import ENGINES, outer_gradient
+from landmeta.learning.learner import Learner
 
 
 def loss(network, batch):

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from landmeta.errors import LabelError
-from landmeta.inner import Inner, adapt, constant, functional_gradient, inner_step
-from landmeta.learner import Batch, Learner, Params
+from landmeta.learning.inner import Inner, adapt, constant, functional_gradient, inner_step
+from landmeta.learning.learner import Batch, Learner, Params
 from landmeta.norms import State
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from landmeta.kernels.convolution import convolve as convolve
-from landmeta.kernels.group_norm import normalize_groups as normalize_groups
+from landmeta.learning.kernels.convolution import convolve as convolve
+from landmeta.learning.kernels.group_norm import normalize_groups as normalize_groups
 
 
 class TwiceDifferentiable(TorchFunctionMode):

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from landmeta.engines.run import Result, Run, added, image_by_image, laid
 from landmeta.errors import NetworkError
-from landmeta.inner import Inner, adapt, constant, functional_gradient, inner_step
-from landmeta.learner import Batch, Learner, Params, TaskTensors
+from landmeta.learning.engines.run import Result, Run, added, image_by_image, laid
+from landmeta.learning.inner import Inner, adapt, constant, functional_gradient, inner_step
+from landmeta.learning.learner import Batch, Learner, Params, TaskTensors
 from landmeta.networks import Conv4, ResNet12
 from landmeta.norms import State, norm_layers
 

@@ -14,12 +14,12 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from landmeta.inner_rules import MetaSgd as MetaSgd
-from landmeta.inner_rules import Sgd as Sgd
-from landmeta.inner_rules import SparseMask as SparseMask
-from landmeta.inner_rules import SparseRelu as SparseRelu
-from landmeta.inner_rules import mask_sparsity as mask_sparsity
-from landmeta.learner import Batch, Learner, Params
+from landmeta.learning.inner_rules import MetaSgd as MetaSgd
+from landmeta.learning.inner_rules import Sgd as Sgd
+from landmeta.learning.inner_rules import SparseMask as SparseMask
+from landmeta.learning.inner_rules import SparseRelu as SparseRelu
+from landmeta.learning.inner_rules import mask_sparsity as mask_sparsity
+from landmeta.learning.learner import Batch, Learner, Params
 from landmeta.networks import adaptable, body_names, head_names
 from landmeta.norms import State
 

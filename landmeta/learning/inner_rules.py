@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landmeta.learner import Params
+from landmeta.learning.learner import Params
 
 
 def _moved(params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rates: Mapping[str, Tensor]) -> Params:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from landmeta.adaptation import Adapted, adapt_region
-from landmeta.block_folder import BlockFolder
+from landmeta.blocks.folder import BlockFolder
+from landmeta.blocks.plan import plan_blocks
 from landmeta.classmap import MapBlock
 from landmeta.errors import OutputError
-from landmeta.prediction import map_blocks, plan_blocks
+from landmeta.prediction import map_blocks
 
 PLAN = {"model": "abc", "block": 64}
 
@@ -114,6 +115,7 @@ def test_a_map_goes_on_where_it_stopped_with_the_same_blocks(
 def test_what_is_finished_is_not_computed_again(stripes, adapted: Adapted, tmp_path: Path) -> None:
     class Untouchable:
         legend, stride, align, context = adapted.ensemble.legend, 1, 8, adapted.ensemble.context
+        overlap = 0
 
         def prepare(self) -> object:
             raise AssertionError

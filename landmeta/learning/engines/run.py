@@ -9,8 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from landmeta.inner import Inner
-from landmeta.learner import Learner, Params, TaskTensors
+from landmeta.learning.inner import Inner
+from landmeta.learning.learner import Learner, Params, TaskTensors
 from landmeta.norms import (
     GroupNorm,
     InstanceNorm,

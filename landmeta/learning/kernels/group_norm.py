@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from landmeta.kernels.calling import call
-from landmeta.kernels.convolution import each_image
+from landmeta.learning.kernels.calling import call
+from landmeta.learning.kernels.convolution import each_image
 
 
 def _sum(maps: Tensor) -> Tensor:

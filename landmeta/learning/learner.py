@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from landmeta.kernels import TwiceDifferentiable
+from landmeta.learning.kernels import TwiceDifferentiable
 from landmeta.norms import Mode, NormPass, State, TaskNormI, TaskNormL, initial_state, norm_layers
 
 Params: TypeAlias = dict[str, Tensor]

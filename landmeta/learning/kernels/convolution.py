@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from landmeta.kernels.calling import call
+from landmeta.learning.kernels.calling import call
 
 
 @dataclass(frozen=True, slots=True)

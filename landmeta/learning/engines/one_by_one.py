@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 from torch.autograd.function import once_differentiable
 
-from landmeta.engines.run import Result, Run, added, image_by_image, laid
-from landmeta.inner import Inner, Step, adapt, constant, inner_step, support_gradient
-from landmeta.kernels.calling import call
-from landmeta.learner import Batch, Learner, Params, TaskTensors
+from landmeta.learning.engines.run import Result, Run, added, image_by_image, laid
+from landmeta.learning.inner import Inner, Step, adapt, constant, inner_step, support_gradient
+from landmeta.learning.kernels.calling import call
+from landmeta.learning.learner import Batch, Learner, Params, TaskTensors
 from landmeta.norms import State, next_task_state
 
 Product: TypeAlias = Callable[[Learner, Inner, Params, State, Batch, Params], Params]

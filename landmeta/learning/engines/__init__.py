@@ -14,13 +14,13 @@ from types import MappingProxyType
 from jaxtyping import Float
 from torch import Tensor
 
-from landmeta.engines.at_once import together
-from landmeta.engines.one_by_one import checkpointed, hessian_products, loop
-from landmeta.engines.run import Engine, Run, laid
-from landmeta.engines.side_by_side import side_by_side
 from landmeta.errors import NetworkError
-from landmeta.inner import Inner
-from landmeta.learner import Learner, Params, TaskTensors
+from landmeta.learning.engines.at_once import together
+from landmeta.learning.engines.one_by_one import checkpointed, hessian_products, loop
+from landmeta.learning.engines.run import Engine, Run, laid
+from landmeta.learning.engines.side_by_side import side_by_side
+from landmeta.learning.inner import Inner
+from landmeta.learning.learner import Learner, Params, TaskTensors
 from landmeta.norms import State
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(

@@ -17,10 +17,10 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor, nn
 
-from landmeta.engines.one_by_one import loop
-from landmeta.engines.run import Result, Run, added
 from landmeta.errors import NetworkError
-from landmeta.learner import Learner, TaskTensors
+from landmeta.learning.engines.one_by_one import loop
+from landmeta.learning.engines.run import Result, Run, added
+from landmeta.learning.learner import Learner, TaskTensors
 from landmeta.norms import norm_layers
 
 

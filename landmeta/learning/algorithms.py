@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landmeta.engines import Outer
 from landmeta.errors import NetworkError
-from landmeta.inner import Inner, InnerRule, Order, Part, adapted_names, constant
-from landmeta.inner_rules import MetaSgd, Sgd, SparseMask, SparseRelu
-from landmeta.learner import Batch, Learner, Params
+from landmeta.learning.engines import Outer
+from landmeta.learning.inner import Inner, InnerRule, Order, Part, adapted_names, constant
+from landmeta.learning.inner_rules import MetaSgd, Sgd, SparseMask, SparseRelu
+from landmeta.learning.learner import Batch, Learner, Params
 from landmeta.norms import State
 
 
