@@ -10,30 +10,25 @@ one that stops while it publishes: a note of its files lies with the blocks unti
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from landmeta.errors import Interrupted, LandmetaError, OutputError
+from landmeta_cli.run_lock import OWNER, in_use, lock_folder, refuse_if_locked
 
 MARK = "provenance.json"
 """File that makes a folder a finished run."""
 _STAGING = ".landmeta-partial"
-OWNER = ".owner"
-"""File in a staging folder that its run keeps locked; it says which process that is."""
 BLOCKS = "blocks"
 """Folder in a staging folder with the finished blocks of the map."""
 _NOTE = "published.json"
 """File among the blocks while a run is published: the files that the run folder gets or loses."""
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _GO_ON = "finished blocks are kept: the same command with --resume goes on"
 
 
@@ -53,7 +48,7 @@ def check_target(out: Path, *, overwrite: bool, resume: bool = False, inputs: tu
     staging = staging_folder(out)
     _check_writable(out)
     with _named(out):
-        _refuse_if_written(staging)
+        refuse_if_locked(staging)
     _check_stopped(out, staging, allowed=overwrite or resume)
     if not _note(staging).is_file():  # otherwise what is in `out` is that of a run half published
         _check_entries(out, overwrite=overwrite)
@@ -151,9 +146,13 @@ def staging_folder(out: Path) -> Path:
     # Inside an existing folder: a mount point or the working directory cannot be replaced by a rename.
     if out.is_dir():
         return out / _STAGING
-    beside = out.parent / f".{out.name}.partial"
+    beside = _beside(out)
     packed = beside / _STAGING  # as `_appear` leaves it
     return packed if (packed / BLOCKS).is_dir() else beside
+
+
+def _beside(out: Path) -> Path:
+    return out.parent / f".{out.name}.partial"
 
 
 def has_blocks(staging: Path) -> bool:
@@ -196,22 +195,18 @@ def _check_writable(out: Path) -> None:
 
 @contextmanager
 def _claimed(out: Path) -> Iterator[tuple[Path, FileLock]]:
-    """Make the staging folder and keep other runs out; it goes again unless there is something to go on with.
-
-    The system frees the lock when a process ends, however it ends, and on whatever host.
-    """
+    """Make the staging folder and keep other runs out; it goes again unless a run can go on in it."""
     staging = staging_folder(out)
-    if staging.is_dir() and not _ours(staging):
-        msg = f"{staging} exists and is not a partial run of landmeta"
-        raise OutputError(msg, "move it away or give another --out")
     try:
+        _refuse_foreign(staging, out)
         staging.mkdir(exist_ok=True)
-        lock = _lock(staging)
-    except FileNotFoundError as error:  # whoever had it is just clearing it away
-        raise _in_use(staging) from error
+        lock = lock_folder(staging)
+    except (FileNotFoundError, FileExistsError) as error:  # whoever had it is just clearing it away
+        raise in_use(staging) from error
     try:
-        if staging_folder(out) != staging:  # another run has published in between
-            raise _in_use(staging)
+        if staging_folder(out) != staging:
+            _withdraw(staging, out, lock)
+            raise in_use(staging)
         yield staging, lock
     finally:
         # It is not cleared once its blocks lie elsewhere: then it is being published.
@@ -220,53 +215,33 @@ def _claimed(out: Path) -> Iterator[tuple[Path, FileLock]]:
         lock.release()
 
 
-def _ours(staging: Path) -> bool:
-    return (staging / OWNER).is_file() or _stopped(staging) or not any(staging.iterdir())
+def _withdraw(staging: Path, out: Path, lock: FileLock) -> None:
+    """Take back a claim that came too late: another run has made its folder the run folder in between."""
+    _discard(staging, lock)
+    if staging.parent == out:
+        return
+    # The path may have led into that folder while ours was made, after that run had taken away its own.
+    stray = out / staging.relative_to(_beside(out)) / OWNER
+    with suppress(OSError):
+        if not stray.stat().st_size:
+            stray.unlink()
+    if staging.name == _STAGING:
+        for folder in (staging.parent, stray.parent):
+            with suppress(OSError):
+                folder.rmdir()
 
 
-def _lock(staging: Path) -> FileLock:
-    """Lock a staging folder and say there who has it."""
-    lock = _acquire(staging)
-    with suppress(OSError):  # it only makes a message better
-        (staging / OWNER).write_text(f"{platform.node()} {os.getpid()}", encoding="utf-8")
-    return lock
-
-
-def _acquire(staging: Path) -> FileLock:
-    # Threads of one process must exclude each other too, so nothing here belongs to a thread.
-    lock = FileLock(staging / OWNER, timeout=0, thread_local=False)
-    refused: object = "no locks here"
+def _refuse_foreign(staging: Path, out: Path) -> None:
     try:
-        lock.acquire()
-        native: object = lock
-        if isinstance(native, FileLock):
-            return native
-        lock.release()  # a makeshift for systems without locks, it outlives a process that is killed
-    except Timeout as error:
-        raise _in_use(staging) from error
-    except NotImplementedError as error:
-        refused = error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        refused = error.strerror
-    msg = f"the file system of {staging} cannot lock it against other runs: {refused}"
-    raise OutputError(msg, "give an --out on another one, such as a local disk")
-
-
-def _refuse_if_written(staging: Path) -> None:
-    if (staging / OWNER).is_file():
-        with suppress(FileNotFoundError):
-            _acquire(staging).release()
-
-
-def _in_use(staging: Path) -> OutputError:
-    try:
-        host, process = (staging / OWNER).read_text(encoding="utf-8").split()
-        who = f"process {process} on {host}"
-    except (OSError, ValueError):
-        who = "another landmeta run"
-    return OutputError(f"{who} is writing to {staging}", "wait for it or give another --out")
+        names = {path.name for path in staging.iterdir()}  # in one look: other runs come and go meanwhile
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        names = {staging.name}
+    moved = staging_folder(out) != staging  # it became the run folder while it was looked at
+    if names - {_STAGING} and OWNER not in names and not moved and not _stopped(staging):
+        msg = f"{staging} exists and is not a partial run of landmeta"
+        raise OutputError(msg, "move it away or give another --out")
 
 
 def _empty(staging: Path, *, blocks: bool) -> None:
@@ -288,8 +263,15 @@ def _clear(staging: Path, lock: FileLock) -> None:
     with suppress(OSError):  # a complete run is no failure because its scaffold stays
         _empty(staging, blocks=False)
         shutil.rmtree(staging / BLOCKS, ignore_errors=True)
+    _discard(staging, lock)
+
+
+def _discard(staging: Path, lock: FileLock) -> None:
+    """Take away a staging folder that holds nothing but its lock, and let go of it."""
+    with suppress(OSError):
         # While it is held: whoever waits for this file finds it gone and does not take it for the next one.
-        (staging / OWNER).unlink()
+        if {path.name for path in staging.iterdir()} <= {OWNER, _STAGING}:
+            (staging / OWNER).unlink()
     lock.release()
     with suppress(OSError):  # the next run may be in it already
         staging.rmdir()
@@ -344,11 +326,11 @@ def _appear(staging: Path, out: Path) -> None:
     """Rename a whole staging folder to `out`, its blocks packed away so that they are found there too."""
     packed = staging / _STAGING
     packed.mkdir(exist_ok=True)
-    lock = _lock(packed)  # it guards what the other lock guards, under the name that comes next
+    lock = lock_folder(packed)  # it guards what the other lock guards, under the name that comes next
     try:
         (staging / BLOCKS).rename(packed / BLOCKS)
         _rename(staging, out)
-        (out / OWNER).unlink()
+        (out / OWNER).unlink(missing_ok=True)
         _clear(out / _STAGING, lock)
     finally:
         lock.release()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from landmeta_cli.console import Progress, plain
 from landmeta_cli.provenance import provenance
-from landmeta_cli.run_folder import BLOCKS, MARK, OWNER
+from landmeta_cli.run_folder import BLOCKS, MARK
+from landmeta_cli.run_lock import OWNER
 
 if TYPE_CHECKING:
     from landmeta_maps.stac import Model

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -222,11 +223,19 @@ def test_a_file_system_without_locks_is_named(
     assert "--out" in caught.value.hint
 
 
-def test_many_runs_at_once_leave_the_files_of_one_of_them(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    out.mkdir()
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns so often that they meet between any two steps."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(usual)
 
-    def attempt(number: int) -> bool:
+
+@pytest.mark.usefixtures("hasty_threads")
+@pytest.mark.parametrize("there", [True, False])
+def test_many_runs_at_once_leave_the_files_of_one_of_them(tmp_path: Path, there: bool) -> None:
+    def attempt(out: Path, number: int) -> bool:
         try:
             write_run(out, {"a": f"{number}", "b/b": f"{number}", f"only-{number}": ""})
         except OutputError as error:
@@ -234,9 +243,15 @@ def test_many_runs_at_once_leave_the_files_of_one_of_them(tmp_path: Path) -> Non
             return False
         return True
 
-    with ThreadPoolExecutor(8) as pool:
-        assert any(pool.map(attempt, range(60)))
-    found = content(out)
-    assert sorted(found) == ["a", "b/b", f"only-{found['a']}"]
-    assert found["a"] == found["b/b"]
-    assert not (out / ".landmeta-partial").exists()
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        if there:
+            (folder / "run").mkdir()
+        with ThreadPoolExecutor(8) as pool:
+            assert any(pool.map(attempt, [folder / "run"] * 40, range(40)))
+        found = content(folder / "run")
+        assert sorted(found) == ["a", "b/b", f"only-{found['a']}"]
+        assert found["a"] == found["b/b"]
+        assert [p.name for p in folder.iterdir()] == ["run"]
+        assert not (folder / "run" / ".landmeta-partial").exists()
