@@ -218,17 +218,12 @@ def _claimed(out: Path) -> Iterator[tuple[Path, FileLock]]:
 def _withdraw(staging: Path, out: Path, lock: FileLock) -> None:
     """Take back a claim that came too late: another run has made its folder the run folder in between."""
     _discard(staging, lock)
-    if staging.parent == out:
-        return
-    # The path may have led into that folder while ours was made, after that run had taken away its own.
-    stray = out / staging.relative_to(_beside(out)) / OWNER
     with suppress(OSError):
-        if not stray.stat().st_size:
-            stray.unlink()
-    if staging.name == _STAGING:
-        for folder in (staging.parent, stray.parent):
-            with suppress(OSError):
-                folder.rmdir()
+        if staging.parent == _beside(out):
+            staging.parent.rmdir()
+        # The path may have led into that folder while ours was made, after that run had taken away its own.
+        if staging == _beside(out) and not (out / OWNER).stat().st_size:
+            (out / OWNER).unlink()
 
 
 def _refuse_foreign(staging: Path, out: Path) -> None:

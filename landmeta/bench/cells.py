@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -80,7 +81,8 @@ def run_cells(
 
 
 def _run(cell: Cell, work: Work, head: Mapping[str, Any]) -> dict[str, Any]:
-    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    clock, cpu = time.perf_counter(), _cpu_seconds()
     try:
         outcome: dict[str, Any] = {"state": "done", "result": work(cell)}
     except Interrupted:
@@ -89,7 +91,16 @@ def _run(cell: Cell, work: Work, head: Mapping[str, Any]) -> dict[str, Any]:
         where = traceback.extract_tb(error.__traceback__)[-1]
         told = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
         outcome = {"state": "failed", "error": told}
-    return {**head, "began": began, "seconds": round(time.perf_counter() - clock, 1), **outcome}
+    spent = {
+        "seconds": round(time.perf_counter() - clock, 1),
+        "cpu_seconds": round(_cpu_seconds() - cpu, 1),
+    }
+    return {**head, "began": began, **spent, **outcome}
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of those that it has waited for: other work beside it is not in it."""
+    return sum(os.times()[:4])
 
 
 def stored_cells(folder: Path) -> list[dict[str, Any]]:

@@ -344,12 +344,17 @@ def _cell_line(cell: Mapping[str, Any], command: int) -> tuple[str, ...]:
         cell["state"],
         "-" if rate is None else f"{rate:g}",
         f"{_auroc(curve[0])} to {_auroc(curve[-1])}" if curve else "-",
-        f"{cell['seconds']:.0f} s",
+        _time(cell),
         hardware["gpu"] or f"{hardware['cpus']} CPUs, threads: {hardware['threads']}",
         str(cell["commit"] or "-")[:12],
         cell["began"][:16].replace("T", " "),
         str(command),
     )
+
+
+def _time(cell: Mapping[str, Any]) -> str:
+    cpu = cell.get("cpu_seconds")  # cells made before it was kept have none
+    return f"{cell['seconds']:.0f} s" + ("" if cpu is None else f" (CPU {cpu:.0f} s)")
 
 
 def _auroc(point: Mapping[str, Any]) -> str:

@@ -306,6 +306,13 @@ def test_runs_on_several_datasets_stand_side_by_side(tmp_path: Path) -> None:
     assert re.search(r"\| whole regions: IN less transd. BN \| \+0\.54 \| -0\.\d+", words)
 
 
+def test_cpu_time_stands_beside_the_time_where_it_was_kept(tmp_path: Path) -> None:
+    write_bench_report([cell("in", 0.6), {**cell("in", 0.6, 1), "cpu_seconds": 7.6}], tmp_path)
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| 12 s |" in report
+    assert "| 12 s (CPU 8 s) |" in report
+
+
 def test_a_run_of_which_every_cell_failed_still_has_a_report(tmp_path: Path) -> None:
     failed = {**head("in"), "state": "failed", "error": "TrainingError: no number"}
     write_bench_report([failed], tmp_path)

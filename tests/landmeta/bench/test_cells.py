@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,17 @@ def test_the_next_run_keeps_what_is_done_and_tries_again_what_failed(tmp_path: P
     again = Counted()
     assert run(again, tmp_path) == [("in", "kept"), ("tbn", "done"), ("none", "kept")]
     assert again.ran == ["tbn"]
+
+
+def test_waiting_is_not_counted_as_cpu_time(tmp_path: Path) -> None:
+    def waits(cell: Cell) -> Mapping[str, Any]:
+        time.sleep(0.5)
+        return {}
+
+    run_cells(CELLS[:1], waits, tmp_path, settings={}, notes={}, told=lambda *_: None)
+    (stored,) = stored_cells(tmp_path)
+    assert stored["seconds"] >= 0.5
+    assert stored["cpu_seconds"] < 0.4
 
 
 def test_a_run_that_is_stopped_keeps_the_cells_before(tmp_path: Path) -> None:
