@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -54,8 +55,8 @@ def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
     def frozen(name: str, moments: Any = "region", **more: Any) -> Scheme:
         return Scheme(name, moments, 2 * core, halo, **({"edge": "reflect", "probe": probe} | more))
 
-    def own(name: str, halo: int = 0, **more: Any) -> Scheme:
-        return Scheme(f"own {core}{name}", "own", core, halo, edge="reflect", **more)
+    def own(name: str, halo: int = 0, moments: Any = "own", **more: Any) -> Scheme:
+        return Scheme(f"own {core}{name}", moments, core, halo, edge="reflect", **more)
 
     return (
         frozen("frozen, region", edge="fill"),
@@ -68,6 +69,16 @@ def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
         own(", logits blended", blended=True),
         own(", probabilities blended", blended=True, space="probabilities"),
         own(f" with context {2 * core}, logits blended", core // 2, blended=True),
+        *(
+            own(
+                f" with context {2 * core}, mixed {share:g} into frozen",
+                core // 2,
+                moments="region",
+                blended=True,
+                own_share=share,
+            )
+            for share in (0.25, 0.5)
+        ),
     )
 
 
@@ -144,8 +155,7 @@ def _shifts(place: Place) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]
     rng = np.random.default_rng(0)
     origins = -rng.integers(1, SHIFTS, (_SHIFTED, 2), endpoint=True)
     grids = -8 * rng.integers(1, SHIFTS // 8, (_SHIFTED, 2), endpoint=True)
-    own = place.moments is None
-    return _pairs(origins), _pairs(grids) if own else []
+    return _pairs(origins), _pairs(grids) if place.scheme.sees_blocks else []
 
 
 def _pairs(values: np.ndarray) -> list[tuple[int, int]]:
@@ -330,6 +340,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--only", nargs="*", default=["val", "test", "aberystwyth", "demo"])
+    parser.add_argument("--schemes", default="", help="only the product and those with this in their name")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     start, _ = load_start(None)
@@ -345,14 +356,18 @@ def main() -> None:
 
 def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
+    chosen = {
+        where: [s for s in known if s.name == PRODUCT or a.schemes in s.name]
+        for where, known in SCHEMES.items()
+    }
     if what in ("val", "test"):
         units = hls_units(a.data, what, a.seeds)
-        outcomes: dict[str, list[Outcome]] = {s.name: [] for s in SCHEMES["chips"]}
+        outcomes: dict[str, list[Outcome]] = {s.name: [] for s in chosen["chips"]}
         for unit in units:
             eligible = np.zeros(unit.values.shape[1:], bool)
             eligible.ravel()[unit.trials[0][0].query_index] = True
             stable = _spots(eligible, 2, _STABLE // 2, rng, side=40)
-            for name, outcome in run_unit(unit, start, SCHEMES["chips"], stable).items():
+            for name, outcome in run_unit(unit, start, chosen["chips"], stable).items():
                 outcomes[name].append(outcome)
             print(unit.name, file=sys.stderr, flush=True)
         few, many = slice(0, a.seeds), slice(a.seeds, None)
@@ -368,12 +383,15 @@ def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]
         unit = load[what]()
     valid = np.isfinite(unit.values).all(axis=0) & (unit.values != 0).any(axis=0)
     stable = _spots(valid, 4, _STABLE // 4, rng)
-    return scene_rows(what, unit, run_unit(unit, start, SCHEMES["scene"], stable))
+    return scene_rows(what, unit, run_unit(unit, start, chosen["scene"], stable))
 
 
 def record(script: str, a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Rows with what made them."""
-    command = f"python benchmarks/{script} --seeds {a.seeds} --only {' '.join(a.only)} --out {a.out}"
+    words = ["python", f"benchmarks/{script}", "--seeds", str(a.seeds), "--only", *a.only]
+    if chosen := vars(a).get("schemes"):
+        words += ["--schemes", chosen]
+    command = shlex.join([*words, "--out", str(a.out)])
     return {**made(command), "start_sha256": sha256(starter_path()), "rows": rows}
 
 

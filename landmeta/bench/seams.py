@@ -8,8 +8,9 @@ it is done here. The product (`landmeta.prediction`) knows the scheme that won; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,8 @@ from torch import Tensor
 from landmeta.features import fill_nodata, fold
 from landmeta.heads import Heads
 from landmeta.networks import CONTEXT, ResNet12
-from landmeta.norms import Moments, PooledMoments
+from landmeta.norms import Moments, Norm, PooledMoments
+from landmeta.norms.base import apply_moments
 from landmeta.raster import imagery_of_array
 from landmeta.sampling import SUPPORT_LIMIT, region_sample, sample_features, thin_groups
 from landmeta.start import Start
@@ -49,6 +51,7 @@ class Scheme:
         phases: Pixels (down, right) by which the blocks are moved, once for each: logits are averaged, which
             blurs where the network's pooling windows happen to lie. Not together with `blended`.
         one_phase_fit: The class models are fitted on features of the first phase alone, which costs less.
+        own_share: Share of each window's own moments mixed into frozen ones, 0 to 1.
     """
 
     name: str
@@ -61,6 +64,30 @@ class Scheme:
     probe: int = 32
     phases: tuple[tuple[int, int], ...] = ((0, 0),)
     one_phase_fit: bool = False
+    own_share: float = 0.0
+
+    @property
+    def sees_blocks(self) -> bool:
+        """Whether what a pixel becomes depends on the block it lies in."""
+        return self.moments == "own" or self.own_share > 0
+
+
+@dataclass(frozen=True, slots=True)
+class MixedMoments:
+    """Normalize each image by the moments of a mixture of its own values and frozen ones."""
+
+    frozen: Moments
+    own_share: float
+
+    def __call__(self, layer: Norm, images: Tensor) -> Tensor:
+        """Mix by the law of total variance and apply to `images` (n, channel, y, x)."""
+        mean, variance = self.frozen[layer.name]
+        own_variance, own_mean = torch.var_mean(images, dim=(2, 3), correction=0)
+        apart = self.own_share * (1 - self.own_share) * (own_mean - mean).square()
+        mixed = torch.lerp(variance.expand_as(own_variance), own_variance, self.own_share) + apart
+        return apply_moments(
+            layer, images, torch.lerp(mean.expand_as(own_mean), own_mean, self.own_share), mixed
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +162,14 @@ class Place:
             weights = [torch.full((len(index),), 1 / len(steps))] * len(steps)
         return Views(torch.stack(weights), torch.stack(features))
 
+    def _features(self) -> Callable[[Tensor], list[Tensor]]:
+        """The network's depths of a batch of windows under the scheme's moments."""
+        if self.moments is None:
+            return self.network.features
+        if self.scheme.own_share:
+            return partial(self.network.features, normalize=MixedMoments(self.moments, self.scheme.own_share))
+        return fold(self.network, self.moments).features
+
     def _blocks(
         self,
         block_rows: Int[np.ndarray, " pixel"],
@@ -151,12 +186,11 @@ class Place:
             (int(r) * core + origin[0] - step[0] - halo, int(c) * core + origin[1] - step[1] - halo)
             for r, c in blocks.T
         ]
-        folded = None if self.moments is None else fold(self.network, self.moments)
-        side = core + 2 * halo
+        features, side = self._features(), core + 2 * halo
         chunk = max(1, _AT_ONCE * 64**2 // side**2)
         for first in range(0, len(corners), chunk):
             images = self.windows(corners[first : first + chunk], side)
-            depths = self.network.features(images) if folded is None else folded.features(images)
+            depths = features(images)
             for i in range(len(images)):
                 members = np.flatnonzero(of.ravel() == first + i)
                 at = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from landmeta.bench.seams import Place, Scheme, fit, fitting, place_for, region_pixels, thinned
+from landmeta.bench.seams import MixedMoments, Place, Scheme, fit, fitting, place_for, region_pixels, thinned
+from landmeta.norms import InstanceNorm
 from landmeta.start import Start
 
 NAMES = ("B02", "B03", "B04", "B08")
@@ -34,6 +35,7 @@ EVERY = np.arange(64 * 64)
         Scheme("blended", "own", 32, halo=0, blended=True, edge="reflect"),
         Scheme("phases", "region", 32, phases=((0, 0), (5, 5))),
         Scheme("cut", "own", 32, halo=8),
+        Scheme("mixed", "region", 32, halo=16, blended=True, edge="reflect", own_share=0.5),
     ],
 )
 @pytest.mark.parametrize("origin", [(0, 0), (-13, -7)])
@@ -60,6 +62,25 @@ def test_own_moments_see_the_block_grid_and_blending_softens_it(image: np.ndarra
         return float((one - other).abs().mean())
 
     assert moved(False) > 1.3 * moved(True) > 0.01
+
+
+def test_mixed_moments_are_those_of_the_pixels_mixed() -> None:
+    rng = torch.Generator().manual_seed(0)
+    here, region = (torch.randn(1, 3, 40, 40, generator=rng) * k + k for k in (1.0, 3.0))
+    layer = InstanceNorm(3, "n")
+    frozen = {"n": (region.mean((0, 2, 3)), region.var((0, 2, 3), correction=0))}
+    both = torch.cat([here, *[region] * 3], dim=3)  # a quarter of the values are the window's own
+    expected = InstanceNorm(3, "n")(both)[..., :40]
+    torch.testing.assert_close(MixedMoments(frozen, 0.25)(layer, here), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_mixed_moments_see_the_blocks_the_more_the_larger_their_own_share(image: np.ndarray) -> None:
+    def moved(share: float) -> float:
+        here = place(image, Scheme("mixed", "region", 32, halo=32, edge="reflect", own_share=share))
+        one, other = (here.views(EVERY, origin).blended for origin in ((0, 0), (-8, -8)))
+        return float((one - other).abs().mean())
+
+    assert moved(0.0) < moved(0.25) < moved(0.5)
 
 
 def test_class_models_of_every_scheme_tell_the_classes(image: np.ndarray) -> None:
