@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from landmeta.errors import Interrupted, LandmetaError
+from landmeta.interrupts import interrupts_kept
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -36,7 +37,8 @@ def run_guarded(work: Callable[[], object], *, debug: bool = False) -> int:
         debug: Print the traceback of a failure too.
     """
     try:
-        code = work()
+        with interrupts_kept():
+            code = work()
     except (KeyboardInterrupt, typer.Abort):
         say("error", "interrupted, nothing was written")
         return INTERRUPTED
