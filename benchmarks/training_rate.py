@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import tempfile
 from dataclasses import replace
@@ -20,6 +19,7 @@ import torch
 from recording import made
 
 from landmeta.bench.work import gflop_of
+from landmeta.memory import peak_memory
 from landmeta.train_config import TrainConfig, read_config
 from landmeta_catalog.training_tasks import TrainingData, step_batches
 from landmeta_cli.console import plain
@@ -73,7 +73,7 @@ def main() -> None:
         "losses": losses,
         "tasks_per_s": rate,
         "teraflop_a_task": teraflop_a_task(config),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_memory(),
         "extrapolated": {
             "from": f"{chosen.steps} outer steps of {whole.outer.tasks} tasks, not from a whole run",
             "outer_steps": whole.outer.steps,

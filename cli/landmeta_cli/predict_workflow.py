@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from landmeta.checksums import sha256
 from landmeta.devices import DeviceName
 from landmeta.errors import CheckpointError, ClusterError, DeviceError, ImageryError
+from landmeta.memory import peak_memory
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
 from landmeta_cli.mapping import Cluster, Products, Region, device_for, meets, unmeasured, write_products
@@ -217,7 +216,7 @@ def estimate(request: PredictRequest) -> Estimate:
     pixels = sum(w.pixels for w in windows)
     share = sum(_read_pixels(w) for w in windows) / _read_pixels(timed)
     seconds = _seconds(model, imagery, timed, filled=window is None) * share
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+    peak = peak_memory() or 0.0
     if model.overlap:
         peak += bytes_held(windows, len(model.legend)) / 2**20
     if request.min_area is not None:  # made when the map is finished, of all of it at once

@@ -12,8 +12,7 @@ from dataclasses import replace
 import torch
 
 from landmeta.bench.engine_speed import OuterStep, Setting
-from landmeta.bench.mapping_peak import peak_memory
-from landmeta.memory import keep_freed_memory
+from landmeta.memory import keep_freed_memory, peak_memory
 
 
 def main(request: str) -> None:

@@ -14,20 +14,9 @@ from pathlib import Path
 import torch
 
 from landmeta.checkpoints import load_ensemble
-from landmeta.memory import keep_freed_memory
+from landmeta.memory import keep_freed_memory, peak_memory
 from landmeta.prediction import map_blocks
 from landmeta.raster import open_imagery
-
-
-def peak_memory() -> float | None:
-    """Peak resident memory of this process since it was started, MB; None where /proc does not tell it.
-
-    Not `getrusage`: its figure starts from that of the parent process.
-    """
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
-    peaks = [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")]
-    return round(peaks[0], 1) if peaks else None
 
 
 def main(folder: str, raster: str, bands: str, scale: str, threads: str) -> None:

@@ -15,13 +15,14 @@ from rasterio.windows import Window
 SIDE = 20_000
 LIMIT_MB = 1_500
 SCRIPT = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 
 import numpy as np
 
 from landmeta.adaptation import adapt_region
 from landmeta.labels import read_labels
+from landmeta.memory import peak_memory
 from landmeta.prediction import map_blocks
 from landmeta.raster import open_imagery
 from landmeta_maps.writer import write_map
@@ -31,8 +32,7 @@ imagery = open_imagery([folder / "scene.tif"], bands="B2,B3,B4,B8", scale=1e-4)
 labels = read_labels(folder / "labels.gpkg", imagery, column="kind")
 model = adapt_region(imagery, labels).ensemble
 summary = write_map(map_blocks(model, imagery), imagery.grid, model.legend, folder)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"peak_mb": peak / 1024, "areas_ha": summary.areas_ha}))
+print(json.dumps({"peak_mb": peak_memory(), "areas_ha": summary.areas_ha}))
 """
 
 

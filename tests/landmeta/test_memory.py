@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next tensors, where the C library lets us say so."""
+"""Freed memory is kept for the next tensors, where the C library lets us say so; the peak is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from landmeta.memory import peak_memory
 
 FAULTS = """
 import resource, sys
@@ -37,3 +40,14 @@ def faults(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
 def test_tensors_of_the_same_size_take_few_new_pages() -> None:
     assert faults("as it is") > 4 * faults("kept")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_the_peak_of_a_process_holds_what_it_has_held_and_nothing_of_its_parent() -> None:
+    held = np.ones(400 * 2**17)  # 400 MB
+    peak = peak_memory()
+    assert peak is not None
+    assert peak >= held.nbytes / 2**20
+    child = "from landmeta.memory import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
+    assert 5 < float(done.stdout) < 200

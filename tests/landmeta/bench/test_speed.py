@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import geopandas as gpd
 import numpy as np
 import pytest
 
 from landmeta.bench import reference, speed_accuracy
-from landmeta.bench.mapping_peak import peak_memory
 from landmeta.bench.reference import classify_pixels
 from landmeta.bench.speed import GOALS, run_speed
 from landmeta.bench.speed_accuracy import compare, hls_tasks, make_task
@@ -83,15 +80,6 @@ def test_accuracies_are_compared_in_pairs(striped, monkeypatch):
     )
     assert (standard["ours"], standard["reference"], standard["as_good"]) == (0.4, 0.5, False)
     assert quick["tasks"] == 2
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_the_peak_of_a_process_holds_what_it_has_held():
-    before = peak_memory()
-    assert before is not None
-    held = np.ones(100 * 2**17)  # 100 MB
-    assert peak_memory() >= held.nbytes / 2**20
-    assert before > 50
 
 
 @pytest.mark.real
