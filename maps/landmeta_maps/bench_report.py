@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from landmeta.bench.compositions import COMPOSITIONS
 from landmeta.bench.metrics import METRICS, Estimate
@@ -18,6 +14,7 @@ from landmeta.bench.summary import BALANCED, COLUMNS, Row, Swept, suite_rows
 from landmeta_maps._atomic import write_text
 from landmeta_maps._bench_figure import Line, curves_figure, imbalance_figure
 from landmeta_maps._bench_findings import AS_RELEASED, comparisons, findings
+from landmeta_maps._bench_sections import Section, Table, html, markdown
 from landmeta_maps._bench_words import (
     budget_words,
     data_label,
@@ -50,32 +47,8 @@ _GROUPED = (
     "drawn one by one, so theirs hold for these region-seasons. With few region-seasons or seeds they come "
     "out too narrow."
 )
-_INTERVAL = re.compile(r"\([-+.\d]+ to [-+.\d]+\)")
 _FEW = 12
 """Places that are named one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with a caption and a note below it; the first column is text, the others are figures."""
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the report."""
-
-    title: str
-    texts: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    figure: str = ""
-    svg: str = ""
-    preformatted: tuple[str, ...] = field(default=())
 
 
 def write_bench_report(cells: Sequence[Mapping[str, Any]], folder: Path) -> Path:
@@ -105,9 +78,9 @@ def write_bench_report(cells: Sequence[Mapping[str, Any]], folder: Path) -> Path
     for section in sections:
         if section.svg:
             write_text(folder / section.figure, section.svg + "\n")
-    write_text(folder / "report.md", _markdown(title, sections))
+    write_text(folder / "report.md", markdown(title, sections))
     page = folder / "report.html"
-    write_text(page, _html(title, sections))
+    write_text(page, html(title, sections))
     return page
 
 
@@ -359,45 +332,3 @@ def _time(cell: Mapping[str, Any]) -> str:
 
 def _auroc(point: Mapping[str, Any]) -> str:
     return "-" if point["auroc"] is None else f"{point['auroc']:.3f}"
-
-
-# --- rendering -------------------------------------------------------------------------------------
-
-
-def _markdown(title: str, sections: Sequence[Section]) -> str:
-    parts = [f"# {title}"]
-    for section in sections:
-        parts.append(f"## {section.title}")
-        parts += section.texts
-        if section.svg:
-            parts.append(f"![{section.title}]({section.figure})")
-        if section.points:
-            parts.append("\n".join(f"- {point}" for point in section.points))
-        parts += [_markdown_table(table) for table in section.tables]
-        if section.preformatted:
-            parts.append("\n".join(f"    {line}" for line in section.preformatted))
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(table: Table) -> str:
-    lines = [table.header, ("---", *("---:" for _ in table.header[1:])), *table.rows]
-    grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return "\n\n".join(filter(None, (f"{table.caption}:" if table.caption else "", grid, table.note)))
-
-
-def _html(title: str, sections: Sequence[Section]) -> str:
-    environment = Environment(
-        loader=PackageLoader("landmeta_maps"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["split_interval"] = _split_interval
-    return environment.get_template("bench_report.html.j2").render(title=title, sections=sections)
-
-
-def _split_interval(cell: str) -> tuple[str, str, str]:
-    """What is before, in and after an interval, so that no line breaks within it."""
-    found = _INTERVAL.search(cell)
-    return (cell[: found.start()], found.group(), cell[found.end() :]) if found else (cell, "", "")
