@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 from recording import made
+from scenes import aberystwyth_unit, demo_unit, hls_units, spots_in
 from scipy import ndimage
 
 from landmeta.assessment import balanced_accuracy, paired_holdout, paired_unit_interval
-from landmeta.bench._acceptance_units import PixelEpisode, PixelUnit, Selection, reading, units_of
+from landmeta.bench._acceptance_units import PixelEpisode, PixelUnit
 from landmeta.bench.seams import (
     SHIFTS,
     Place,
     Scheme,
+    Scores,
     fit,
     fitting,
     place_for,
@@ -38,10 +40,7 @@ from landmeta.bench.seams import (
 )
 from landmeta.checkpoints import load_start, starter_path
 from landmeta.checksums import sha256
-from landmeta.labels import read_labels
-from landmeta.raster import open_imagery
 from landmeta.start import Start
-from landmeta_catalog.simulate import LEGEND, write_demo
 
 PRODUCT = "frozen, region, mirrored edge, 2 phases in the map only"
 """The scheme of `landmeta adapt`, which the others are compared with."""
@@ -88,19 +87,78 @@ _STABLE = 1200  # pixels whose classes are compared under shifts
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A scheme on one unit: held-out codes of every trial, and the shares of pixels that keep their class."""
+class Average:
+    """Scores of two schemes averaged, each with class models of its own; `share` is that of `other`."""
 
-    predicted: list[np.ndarray]
-    origin_shift: float
-    block_shift: float
+    name: str
+    scheme: str
+    other: str
+    share: float
+
+
+def averages(known: Sequence[Scheme]) -> tuple[Average, ...]:
+    """The product averaged with own moments with context, as a second member of an ensemble."""
+    (other,) = (s.name for s in known if "with context" in s.name and not s.own_share)
+    return tuple(
+        Average(f"product averaged with {share:g} of {other}", PRODUCT, other, share) for share in (0.25, 0.5)
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A scheme on one unit.
+
+    Attributes:
+        held_out: Scores of the query of every trial, fold by fold.
+        stable: Scores of the pixels on which stability is measured, by the models of the first trial.
+        origins, grids: The same under shifts of the raster's origin and of the block grid.
+        seconds: What it took.
+    """
+
+    held_out: list[list[Scores]]
+    stable: Scores
+    origins: list[Scores]
+    grids: list[Scores]
     seconds: float
+
+    @property
+    def predicted(self) -> list[np.ndarray]:
+        """Held-out codes of every trial."""
+        return [np.concatenate([fold.classes for fold in trial]) for trial in self.held_out]
+
+    @property
+    def origin_shift(self) -> float:
+        """Share of pixels that keep their class when the origin moves."""
+        return self._kept(self.origins)
+
+    @property
+    def block_shift(self) -> float:
+        """Share of pixels that keep their class when the block grid moves."""
+        return self._kept(self.grids)
+
+    def _kept(self, moved: Sequence[Scores]) -> float:
+        before = self.stable.classes
+        return float(np.mean([(scores.classes == before).mean() for scores in moved]))
+
+    def averaged(self, other: Outcome, share: float) -> Outcome:
+        """See `Average`."""
+        return Outcome(
+            [_averaged(a, b, share) for a, b in zip(self.held_out, other.held_out, strict=True)],
+            self.stable.averaged(other.stable, share),
+            _averaged(self.origins, other.origins, share),
+            _averaged(self.grids, other.grids, share),
+            self.seconds + other.seconds,
+        )
+
+
+def _averaged(ours: Sequence[Scores], others: Sequence[Scores], share: float) -> list[Scores]:
+    return [a.averaged(b, share) for a, b in zip(ours, others, strict=True)]
 
 
 def run_unit(
-    unit: PixelUnit, start: Start, chosen: Sequence[Scheme], stable: np.ndarray
+    unit: PixelUnit, start: Start, chosen: Sequence[Scheme], joined: Sequence[Average], stable: np.ndarray
 ) -> dict[str, Outcome]:
-    """Fit and classify every trial of a unit under each scheme; stability by the models of the first trial.
+    """Fit and classify every trial of a unit under each scheme, then average.
 
     Schemes that see pixels alike share that work, so `seconds` is for all of them.
     """
@@ -110,7 +168,8 @@ def run_unit(
     found: dict[str, Outcome] = {}
     for group in alike.values():
         found |= _run_alike(unit, start, group, stable)
-    return {scheme.name: found[scheme.name] for scheme in chosen}
+    ordered = {scheme.name: found[scheme.name] for scheme in chosen}
+    return ordered | {a.name: found[a.scheme].averaged(found[a.other], a.share) for a in joined}
 
 
 def _run_alike(
@@ -122,35 +181,39 @@ def _run_alike(
     known = (i for e in episodes for i in (e.train_index, e.query_index))
     index = np.unique(np.concatenate([sample, stable, *known]))
     place = place_for(group[0], image, unit.bands, start, _spread(episodes[0]))
-    views, moved = place.views(index), [[place.views(stable, o) for o in shifts] for shifts in _shifts(place)]
+    views = place.views(index)
+    still = _some(views, np.searchsorted(index, stable))
+    origins, grids = ([place.views(stable, shift) for shift in shifts] for shifts in _shifts(place))
+    grids = grids or [still] * _SHIFTED
     outcomes = {}
     for scheme in group:
-        fitted_on, predicted, models = fitting(scheme, views), [], []
+        fitted_on, held_out, first = fitting(scheme, views), [], None
+        around = fitted_on[np.searchsorted(index, sample)]
         for seed, trial in enumerate(unit.trials):
+            scores = []
             for e in trial:
                 kept = thinned(e.train_codes, e.groups, seed)
                 support = fitted_on[np.searchsorted(index, e.train_index[kept])]
-                around = fitted_on[np.searchsorted(index, sample)]
-                models.append(fit(replace(place, scheme=scheme), start, around, support, e.train_codes[kept]))
-            each = zip(models[-len(trial) :], trial, strict=True)
-            predicted.append(
-                np.concatenate(
-                    [m.classes(_some(views, np.searchsorted(index, e.query_index))) for m, e in each]
-                )
-            )
-        before = models[0].classes(_some(views, np.searchsorted(index, stable)))
-        shares = [
-            float(np.mean([(models[0].classes(v) == before).mean() for v in shifted])) if shifted else 1.0
-            for shifted in moved
-        ]
-        outcomes[scheme.name] = Outcome(predicted, shares[0], shares[1], time.perf_counter() - begun)
+                model = fit(replace(place, scheme=scheme), start, around, support, e.train_codes[kept])
+                first = first or model
+                scores.append(model.scores(_some(views, np.searchsorted(index, e.query_index))))
+            held_out.append(scores)
+        assert first is not None
+        outcomes[scheme.name] = Outcome(
+            held_out,
+            first.scores(still),
+            [first.scores(moved) for moved in origins],
+            [first.scores(moved) for moved in grids],
+            time.perf_counter() - begun,
+        )
     return outcomes
 
 
 def _shifts(place: Place) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Shifts of the raster's origin by 1 to 63 px, and of the block grid by multiples of 8.
 
-    The latter moves nothing where moments are frozen and the halo holds the context (tests of the product).
+    The latter is left out where moments are frozen: it moves nothing there if the halo holds the context
+    (tests of the product).
     """
     rng = np.random.default_rng(0)
     origins = -rng.integers(1, SHIFTS, (_SHIFTED, 2), endpoint=True)
@@ -176,65 +239,6 @@ def _spread(episode: PixelEpisode) -> np.ndarray:
     codes = episode.train_codes[chosen]
     few = min(15, np.unique(codes, return_counts=True)[1].min())
     return np.concatenate([episode.train_index[chosen[codes == c][:few]] for c in np.unique(codes)])
-
-
-# --- units -----------------------------------------------------------------------------------------
-
-
-def hls_units(data: Path, part: str, seeds: int) -> list[PixelUnit]:
-    """Clusters with the trials of hls-5px, then those of hls-20px."""
-    units = []
-    selection = Selection(data, part, seeds)
-    with reading(data):
-        for few, many in zip(units_of("hls-5px", selection), units_of("hls-20px", selection), strict=True):
-            a, b = few(), many()
-            if isinstance(a, PixelUnit) and isinstance(b, PixelUnit):
-                units.append(PixelUnit(a.name, a.values, a.scale, a.bands, a.trials + b.trials))
-    return units
-
-
-def aberystwyth_unit(data: Path) -> PixelUnit:
-    """The scene of Aberystwyth in five folds by polygon."""
-    (load,) = units_of("aberystwyth", Selection(data, "all", 1))
-    with reading(data):
-        unit = load()
-    assert isinstance(unit, PixelUnit)
-    return unit
-
-
-def demo_unit(folder: Path, spots: int = 16, each: int = 300) -> PixelUnit:
-    """The demo region: its labels are support, pixels of spots spread over it the query, with their truth."""
-    import rasterio
-
-    files = write_demo(folder)
-    imagery = open_imagery([files.scene])
-    labels = read_labels(files.labels, imagery)
-    with rasterio.open(files.truth) as source:
-        truth = source.read(1)
-    height, width = imagery.shape
-    image = imagery.read(0, 0, height, width)
-    free = (truth != 255) & np.isfinite(image).all(axis=0)
-    train = labels.rows * width + labels.cols
-    free.ravel()[train] = False
-    query = _spots(free, spots, each, np.random.default_rng(0))
-    names = dict(zip(labels.legend.codes, labels.legend.names, strict=True))
-    named = dict(zip(LEGEND.names, LEGEND.codes, strict=True))
-    codes = np.array([named[names[int(c)]] for c in labels.codes])
-    episode = PixelEpisode(train, codes, query, truth.ravel()[query].astype(np.int64), labels.groups)
-    return PixelUnit("demo", image, 1.0, imagery.bands.names, ((episode,),))
-
-
-def _spots(free: np.ndarray, spots: int, each: int, rng: np.random.Generator, side: int = 96) -> np.ndarray:
-    """Flat indices of pixels at random within squares at random; few squares meet few blocks."""
-    found, wanted = [], float(each)
-    while len(found) < spots:
-        wanted *= 0.98  # few pixels may be free
-        row, col = (int(rng.integers(0, size - side)) for size in free.shape)
-        inside = np.zeros_like(free)
-        inside[row : row + side, col : col + side] = True
-        if (index := np.flatnonzero(inside & free)).size >= wanted:
-            found.append(rng.permutation(index)[:each])
-    return np.unique(np.concatenate(found))
 
 
 # --- tables ----------------------------------------------------------------------------------------
@@ -356,19 +360,19 @@ def main() -> None:
 
 def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    chosen = {
-        where: [s for s in known if s.name == PRODUCT or a.schemes in s.name]
-        for where, known in SCHEMES.items()
-    }
+    known = SCHEMES["chips" if what in ("val", "test") else "scene"]
+    joined = [average for average in averages(known) if a.schemes in average.name]
+    named = {PRODUCT, *(average.other for average in joined)}
+    chosen = [s for s in known if s.name in named or a.schemes in s.name]
     if what in ("val", "test"):
         units = hls_units(a.data, what, a.seeds)
-        outcomes: dict[str, list[Outcome]] = {s.name: [] for s in chosen["chips"]}
+        outcomes: dict[str, list[Outcome]] = {}
         for unit in units:
             eligible = np.zeros(unit.values.shape[1:], bool)
             eligible.ravel()[unit.trials[0][0].query_index] = True
-            stable = _spots(eligible, 2, _STABLE // 2, rng, side=40)
-            for name, outcome in run_unit(unit, start, chosen["chips"], stable).items():
-                outcomes[name].append(outcome)
+            stable = spots_in(eligible, 2, _STABLE // 2, rng, side=40)
+            for name, outcome in run_unit(unit, start, chosen, joined, stable).items():
+                outcomes.setdefault(name, []).append(outcome)
             print(unit.name, file=sys.stderr, flush=True)
         few, many = slice(0, a.seeds), slice(a.seeds, None)
         return [
@@ -382,8 +386,8 @@ def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]
         }
         unit = load[what]()
     valid = np.isfinite(unit.values).all(axis=0) & (unit.values != 0).any(axis=0)
-    stable = _spots(valid, 4, _STABLE // 4, rng)
-    return scene_rows(what, unit, run_unit(unit, start, chosen["scene"], stable))
+    stable = spots_in(valid, 4, _STABLE // 4, rng)
+    return scene_rows(what, unit, run_unit(unit, start, chosen, joined, stable))
 
 
 def record(script: str, a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -221,6 +221,24 @@ def fitting(scheme: Scheme, views: Views) -> Float[Tensor, "pixel feature"]:
     return views.features[0] if scheme.one_phase_fit else views.blended
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What pixels score as the classes of `codes`."""
+
+    codes: Int[np.ndarray, " class"]
+    values: Float[np.ndarray, "pixel class"]
+
+    @property
+    def classes(self) -> Int[np.ndarray, " pixel"]:
+        """Class codes of pixels."""
+        found: Int[np.ndarray, " pixel"] = self.codes[self.values.argmax(axis=1)]
+        return found
+
+    def averaged(self, other: Scores, share: float) -> Scores:
+        """The average with the scores of other models of the same classes, theirs with `share`."""
+        return Scores(self.codes, (1 - share) * self.values + share * other.values)
+
+
 @dataclass(frozen=True)
 class Trained:
     """Class models under a scheme; `heads` take standardized features, `codes` are those of their outputs."""
@@ -231,15 +249,14 @@ class Trained:
     heads: Heads
     codes: Int[np.ndarray, " class"]
 
-    def classes(self, views: Views) -> Int[np.ndarray, " pixel"]:
-        """Class codes of pixels."""
+    def scores(self, views: Views) -> Scores:
+        """Logits of pixels, or probabilities if the scheme blends those."""
         if self.place.scheme.space == "logits":
-            scores = self.heads((views.blended - self.mean) * self.gain)
+            found = self.heads((views.blended - self.mean) * self.gain)
         else:
             each = torch.stack([self.heads((v - self.mean) * self.gain) for v in views.features]).softmax(-1)
-            scores = torch.einsum("vn,vnc->nc", views.weights, each)
-        found: Int[np.ndarray, " pixel"] = self.codes[scores.argmax(dim=1).numpy()]
-        return found
+            found = torch.einsum("vn,vnc->nc", views.weights, each)
+        return Scores(self.codes, found.numpy())
 
 
 def place_for(

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from landmeta.bench.seams import MixedMoments, Place, Scheme, fit, fitting, place_for, region_pixels, thinned
+from landmeta.bench.seams import (
+    MixedMoments,
+    Place,
+    Scheme,
+    Scores,
+    fit,
+    fitting,
+    place_for,
+    region_pixels,
+    thinned,
+)
 from landmeta.norms import InstanceNorm
 from landmeta.start import Start
 
@@ -96,7 +106,19 @@ def test_class_models_of_every_scheme_tell_the_classes(image: np.ndarray) -> Non
         vectors = fitting(scheme, views)
         kept = support[thinned(truth[support], None, 0)]
         model = fit(here, START, vectors[sample], vectors[kept], truth[kept])
-        assert (model.classes(views) == truth).mean() > 0.9
+        assert (model.scores(views).classes == truth).mean() > 0.9
+
+
+def test_averaged_scores_lie_between_those_of_two_schemes() -> None:
+    codes = np.array([3, 7])
+    one, other = Scores(codes, np.array([[3.0, 1.0]])), Scores(codes, np.array([[0.0, 4.0]]))
+    np.testing.assert_allclose(one.averaged(other, 0.25).values, [[2.25, 1.75]])
+    assert [one.averaged(other, share).classes.tolist() for share in (0.0, 0.25, 0.5, 1.0)] == [
+        [3],
+        [3],
+        [7],
+        [7],
+    ]
 
 
 def test_what_lies_outside_is_the_mirror_image_or_the_mean(image: np.ndarray) -> None:
