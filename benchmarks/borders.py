@@ -17,9 +17,10 @@ import numpy as np
 import rasterio
 import torch
 import torch.nn.functional as F
+from recording import record
 from scenes import hls_units
 from scipy import ndimage
-from seams import PRODUCT, record, schemes
+from seams import PRODUCT, schemes
 
 from landmeta.assessment import balanced_accuracy, paired_unit_interval
 from landmeta.bench._acceptance_units import HLS_BANDS, PixelEpisode, PixelUnit, reading

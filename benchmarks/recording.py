@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
+import shlex
 from typing import Any
 
 import torch
 
+from landmeta.checkpoints import starter_path
+from landmeta.checksums import sha256
 from landmeta_cli.provenance import commit
 
 
@@ -27,3 +31,12 @@ def made(command: str, *, seed: int = 0) -> dict[str, Any]:
             "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         },
     }
+
+
+def record(script: str, a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of a comparison of the shipped start, with the command and what else made them."""
+    words = ["python", f"benchmarks/{script}", "--seeds", str(a.seeds), "--only", *a.only]
+    if chosen := vars(a).get("schemes"):
+        words += ["--schemes", chosen]
+    command = shlex.join([*words, "--out", str(a.out)])
+    return {**made(command), "start_sha256": sha256(starter_path()), "rows": rows}

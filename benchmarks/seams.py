@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recording import made
+from recording import record
 from scenes import aberystwyth_unit, demo_unit, hls_units, spots_in
 from scipy import ndimage
 
@@ -38,8 +37,7 @@ from landmeta.bench.seams import (
     region_pixels,
     thinned,
 )
-from landmeta.checkpoints import load_start, starter_path
-from landmeta.checksums import sha256
+from landmeta.checkpoints import load_start
 from landmeta.start import Start
 
 PRODUCT = "frozen, region, mirrored edge, 2 phases in the map only"
@@ -388,15 +386,6 @@ def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]
     valid = np.isfinite(unit.values).all(axis=0) & (unit.values != 0).any(axis=0)
     stable = spots_in(valid, 4, _STABLE // 4, rng)
     return scene_rows(what, unit, run_unit(unit, start, chosen, joined, stable))
-
-
-def record(script: str, a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows with what made them."""
-    words = ["python", f"benchmarks/{script}", "--seeds", str(a.seeds), "--only", *a.only]
-    if chosen := vars(a).get("schemes"):
-        words += ["--schemes", chosen]
-    command = shlex.join([*words, "--out", str(a.out)])
-    return {**made(command), "start_sha256": sha256(starter_path()), "rows": rows}
 
 
 if __name__ == "__main__":
