@@ -18,6 +18,7 @@ from landmeta._imagery.files import fingerprint as fingerprint
 from landmeta._imagery.files import inspect
 from landmeta._imagery.mosaic import Floats, place
 from landmeta._imagery.naming import expand, name_bands
+from landmeta._imagery.scaling import ScaleOrigin as ScaleOrigin
 from landmeta._imagery.scaling import check_values, choose_scale
 from landmeta.bands import BandSet
 
@@ -37,7 +38,7 @@ class Imagery:
 
     `grid` has CRS, transform and shape; `bands` are in the order of `read`; `warnings` are one line each.
     `extent` is the rows and columns of all that there is, of which `grid` is the part at `origin`; None where
-    that is not known.
+    that is not known. `scale_from` is where the scale of `bands` is from.
     """
 
     grid: GeoBox
@@ -47,6 +48,7 @@ class Imagery:
     source: PixelSource = field(kw_only=True, repr=False)
     origin: tuple[int, int] = (0, 0)
     extent: tuple[int, int] | None = None
+    scale_from: ScaleOrigin = "given"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -190,9 +192,17 @@ def open_imagery(
     for file in files:
         check_georeference(file, require_crs=require_crs)
     layers, names, notes = name_bands(files, bands)
-    band_set, scale_origin = choose_scale(layers, names, scale, offset)
+    band_set, scale_from = choose_scale(layers, names, scale, offset)
     mosaic = place(layers, names)
-    notes.extend(check_values(mosaic, band_set, scale_origin))
+    notes.extend(check_values(mosaic, band_set, scale_from))
     grid = GeoBox(mosaic.shape, mosaic.transform, mosaic.crs)
     paths_read = tuple(f.path for f, _ in layers)
-    return Imagery(grid, band_set, paths_read, tuple(notes), source=mosaic, extent=mosaic.shape)
+    return Imagery(
+        grid,
+        band_set,
+        paths_read,
+        tuple(notes),
+        source=mosaic,
+        extent=mosaic.shape,
+        scale_from=scale_from,
+    )

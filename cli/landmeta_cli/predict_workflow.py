@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,8 +117,9 @@ def prepare(request: PredictRequest) -> Prepared:
         ClusterError: Both a scheduler and workers of this machine are asked for.
         DeviceError: CUDA is asked for where there is none, or for a cluster.
         CheckpointError: There is no model in the run, or it is damaged.
-        ImageryError: The imagery cannot be understood, lacks a band of the model, or has pixels of quite
-            another size than those the model was adapted on.
+        ImageryError: The imagery cannot be understood, lacks a band of the model, has pixels of quite
+            another size than those the model was adapted on, or a scale that was only inferred where the
+            model's was given and differs.
         RegionError: The region is unknown or misses the imagery.
     """
     from landmeta.checkpoints import load_ensemble, read_header
@@ -129,10 +130,13 @@ def prepare(request: PredictRequest) -> Prepared:
     notes, _ = read_header(folder / MODEL)
     region = resolved(request.region)
     whole = open_imagery(request.imagery, bands=request.bands, scale=request.scale, offset=request.offset)
+    _check_scale(whole, notes)
     imagery = _fitting(whole, model.bands.names, notes.get("pixel_m"))
     name = region.name if region else request.imagery[0].stem
     kept: dict[str, Any] = {
-        key: notes[key] for key in ("start_sha256", "effort", "seed", "pixel_m") if key in notes
+        key: notes[key]
+        for key in ("start_sha256", "effort", "seed", "pixel_m", "scale", "offset")
+        if key in notes
     }
     return Prepared(model, folder, kept, device, clip(imagery, region), outline_of(region), name)
 
@@ -175,6 +179,18 @@ def model_folder(run: Path) -> Path:
             return folder
     msg = f"{run} holds no adapted model: expected model/model.safetensors in it"
     raise CheckpointError(msg, "give the folder of a finished landmeta adapt")
+
+
+def _check_scale(imagery: Imagery, notes: Mapping[str, Any]) -> None:
+    """Refuse to infer a scale that the model's imagery had to be told: ten times too dark maps something."""
+    now = (imagery.bands.scale, imagery.bands.offset)
+    then = (notes.get("scale", now[0]), notes.get("offset", now[1]))
+    if imagery.scale_from == "inferred" and now != then:
+        msg = (
+            f"the imagery does not say its scale: {now[0]:g} and offset {now[1]:g} would be inferred, "
+            f"but the model was adapted to imagery read with --scale {then[0]:g} --offset {then[1]:g}"
+        )
+        raise ImageryError(msg, "give --scale and --offset of this imagery")
 
 
 def _fitting(imagery: Imagery, bands: tuple[str, ...], pixel_m: float | None) -> Imagery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from landmeta._imagery.mosaic import Floats, Mosaic, Piece
 from landmeta._imagery.naming import Layer
 from landmeta.bands import SENTINEL2, BandSet
 from landmeta.errors import ImageryError
+
+ScaleOrigin: TypeAlias = Literal["given", "file", "inferred"]
+"""Where a scale is from: the user, the file, or the type of its numbers."""
 
 _PLAUSIBLE = (0.1, 2.0)
 _INTEGER_SCALE = 1e-4
@@ -20,8 +24,8 @@ _LATTICES = (8, 32)
 
 def choose_scale(
     layers: Sequence[Layer], names: tuple[str, ...], scale: float | None, offset: float
-) -> tuple[BandSet, str]:
-    """Bands with their scale, and where the scale is from: `given`, `file` or `inferred`.
+) -> tuple[BandSet, ScaleOrigin]:
+    """Bands with their scale, and where the scale is from.
 
     Raises:
         ImageryError: the files' scales differ, or radar in integers says none.
@@ -42,7 +46,7 @@ def choose_scale(
     return BandSet(names, _INTEGER_SCALE if all(integers) else 1.0, offset), "inferred"
 
 
-def check_values(mosaic: Mosaic, bands: BandSet, origin: str) -> tuple[str, ...]:
+def check_values(mosaic: Mosaic, bands: BandSet, origin: ScaleOrigin) -> tuple[str, ...]:
     """Warnings about the pixels: implausible reflectance, values that are no number or none that is possible.
 
     Looks at all pixels of a small image, at patches all over a large one.
@@ -62,7 +66,7 @@ def check_values(mosaic: Mosaic, bands: BandSet, origin: str) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _plausibility(values: Floats, bands: BandSet, origin: str) -> Iterator[str]:
+def _plausibility(values: Floats, bands: BandSet, origin: ScaleOrigin) -> Iterator[str]:
     optical = values[list(bands.optical)]
     valid = np.isfinite(optical).all(axis=0)
     if not len(optical):
