@@ -62,7 +62,10 @@ class BlockFolder:
     def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         if differing := sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k)):
             msg = f"the stopped run in {self.folder.parent} was another one: {', '.join(differing)} differ"
-            raise OutputError(msg, "give the same arguments to go on with it, or --overwrite to start anew")
+            same = "the same arguments"
+            if differing == ["model"]:  # adapted anew to the same labels it differs in its last bits
+                same += ", on as many CPU threads and the same kind of machine,"
+            raise OutputError(msg, f"give {same} to go on with it, or --overwrite to start anew")
 
     def __contains__(self, corner: tuple[int, int]) -> bool:
         return self._path(corner).is_file()

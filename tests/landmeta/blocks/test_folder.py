@@ -59,7 +59,11 @@ def test_the_blocks_of_another_run_are_not_mixed_in(tmp_path: Path) -> None:
     BlockFolder(tmp_path, PLAN)
     with pytest.raises(OutputError, match="another one: model differ") as error:
         BlockFolder(tmp_path, PLAN | {"model": "xyz"})
+    assert "as many CPU threads" in error.value.hint  # the one thing that no argument shows
     assert "--overwrite" in error.value.hint
+    with pytest.raises(OutputError) as error:
+        BlockFolder(tmp_path, PLAN | {"model": "xyz", "files": []})
+    assert "threads" not in error.value.hint
 
 
 @pytest.mark.parametrize("content", ["", '{"model": "a', "[]"])
