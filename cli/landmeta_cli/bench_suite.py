@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,15 +47,29 @@ def run_suite(request: SuiteRequest, *, told: Told, progress: Progress) -> list[
     data = BenchData.open(request, size, progress)
     cells = [replace(cell, dataset=data.dataset) for cell in cells]
     about = {"suite": request.suite, "command": request.command}
-    run_cells(
-        cells,
-        _Bench(data, size, request.out, progress).work,
-        request.out,
-        settings={"preset": _deciding(size), **plain(data.settings())},
-        notes={**about, **_machine(), **data.notes()},
-        told=told,
-    )
+    with _threads(size.threads):
+        run_cells(
+            cells,
+            _Bench(data, size, request.out, progress).work,
+            request.out,
+            settings={"preset": _deciding(size), **plain(data.settings())},
+            notes={**about, **_machine(), **data.notes()},
+            told=told,
+        )
     return stored_cells(request.out)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute on so many CPU threads; as many as before if 0."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _deciding(size: Preset) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class Preset:
         least_regions: See `region_draws`.
         region_queries: Most queries of a region; more are thinned at random, in the classes' own shares.
         seeds: Trainings of each method.
-        threads: CPU threads; torch's choice if 0. A tiny network is no faster with more than one.
+        threads: CPU threads of all that a cell does; torch's choice if 0. A tiny network is hardly faster
+            with more than one.
     """
 
     name: str
@@ -124,6 +125,7 @@ PRESETS: Mapping[str, Preset] = {
         least_regions=8,
         region_queries=120,
         seeds=3,
+        threads=1,
     ),
     "paper": Preset(
         name="paper",
