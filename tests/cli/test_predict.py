@@ -113,25 +113,6 @@ def test_imagery_that_does_not_fit_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_scale_that_the_model_was_told_is_not_inferred(
-    tmp_path: Path, landmeta: Callable[..., Said]
-) -> None:
-    scene = write_raster(tmp_path / "scene.tif", pixels() // 10)
-    bright = write_raster(tmp_path / "bright.tif", pixels() // 2)  # plausible at 1e-4 too
-    polygons().to_file(tmp_path / "labels.gpkg")
-    labels = ("--labels", tmp_path / "labels.gpkg", "--label-column", "class")
-    run_folder, out = tmp_path / "run", tmp_path / "again"
-    assert landmeta("adapt", "--imagery", scene, "--scale", "1e-3", *labels, "--out", run_folder).code == 0
-    said = landmeta("predict", run_folder, "--imagery", bright, "--out", out)
-    assert said.code == 2
-    assert "0.0001 and offset 0 would be inferred" in said.err
-    assert "--scale 0.001 --offset 0" in said.err
-    assert not out.exists()
-    assert landmeta("predict", run_folder, "--imagery", bright, "--scale", "2e-4", "--out", out).code == 0
-    told = landmeta("predict", out, "--imagery", bright, "--out", tmp_path / "third")
-    assert "--scale 0.001" in told.err  # the model's own, also from a run that only maps
-
-
 def test_a_folder_without_model_is_refused(
     scene: Scene, landmeta: Callable[..., Said], tmp_path: Path
 ) -> None:
