@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from landmeta.bench.protocols import Params, Recipe
-from landmeta.learning.inner import Inner, InnerRule, Sgd, SparseMask, inner_step
-from landmeta.learning.learner import Batch, BinaryLoss, Learner
+from landmeta.learning.inner import Inner, InnerRule, Sgd, SparseMask, parting_steps
+from landmeta.learning.learner import BinaryLoss, Learner
 from landmeta.norms import Mode, State
 
 
@@ -37,13 +37,13 @@ class MetaLearned:
     def _learner(self, pos_weight: float = 1.0) -> Learner:
         return Learner(self.network, BinaryLoss(pos_weight))
 
-    def step(
+    def steps(
         self, params: Params, state: State, images: Tensor, targets: Tensor, recipe: Recipe
-    ) -> tuple[Params, State]:
-        """One first-order inner step at the recipe's rate, or at the rates that the rule learned."""
+    ) -> tuple[list[Params], State]:
+        """First-order inner steps at the recipe's rate, or at the rates that the rule learned."""
         inner = replace(self.inner, rule=_at_rate(self.inner.rule, recipe.rate), order=1)
-        batch = Batch(images, targets)
-        return inner_step(self._learner(recipe.pos_weight), inner, params, dict(self.learned), state, batch)
+        learner = self._learner(recipe.pos_weight)
+        return parting_steps(learner, inner, params, dict(self.learned), state, images, targets)
 
     @torch.no_grad()
     def logits(self, params: Params, state: State, images: Tensor, mode: Mode) -> tuple[Tensor, State]:

@@ -47,10 +47,13 @@ class ClassLearner(Protocol):
     params: Params
     state: State
 
-    def step(
+    def steps(
         self, params: Params, state: State, images: Tensor, targets: Tensor, recipe: Recipe
-    ) -> tuple[Params, State]:
-        """One inner step on images (n, band, y, x) with targets (n,) in {0, 1}; inputs stay as they are."""
+    ) -> tuple[list[Params], State]:
+        """One inner step on images (n, band, y, x) for each row of targets (class, n) in {0, 1}.
+
+        All start from `params`; inputs stay as they are.
+        """
         ...
 
     def logits(self, params: Params, state: State, images: Tensor, mode: Mode) -> tuple[Tensor, State]:
@@ -123,17 +126,48 @@ def fit_classes(
 
     Every class sees the same minibatches, as the released code draws them from one seed.
     """
+    classes = np.arange(int(positions.max()) + 1)
+    targets = torch.from_numpy((positions == classes[:, None]).astype(np.float32)).to(images.device)
+    batches = list(_support_batches(len(positions), recipe))
+    if recipe.last_state:
+        return _one_state(learner, images, targets, batches, recipe)
+    # Until the first step has parted them, all class models are one.
+    starts, started = [learner.params] * len(classes), learner.state
+    for picks in batches[:1]:
+        starts, started = learner.steps(learner.params, started, images[picks], targets[:, picks], recipe)
+    return [
+        _adapted(learner, ClassModel(params, started), images, target, batches[1:], recipe)
+        for params, target in zip(starts, targets, strict=True)
+    ]
+
+
+def _one_state(
+    learner: ClassLearner, images: Tensor, targets: Tensor, batches: Sequence[Tensor], recipe: Recipe
+) -> list[ClassModel]:
+    """Class models whose state goes on from one to the next; all end with what the last one left."""
     models, state = [], learner.state
-    for k in range(int(positions.max()) + 1):
-        targets = torch.from_numpy((positions == k).astype(np.float32)).to(images.device)
-        params = learner.params
-        state = state if recipe.last_state else learner.state
-        for picks in _support_batches(len(positions), recipe):
-            params, state = learner.step(params, state, images[picks], targets[picks], recipe)
-        if recipe.context and _takes_context(learner.network):
-            state = learner.logits(params, state, images, "context")[1]
-        models.append(ClassModel(params, state))
-    return [ClassModel(model.params, state) for model in models] if recipe.last_state else models
+    for target in targets:
+        start = ClassModel(learner.params, state)
+        models.append(_adapted(learner, start, images, target, batches, recipe))
+        state = models[-1].state
+    return [replace(model, state=state) for model in models]
+
+
+def _adapted(
+    learner: ClassLearner,
+    model: ClassModel,
+    images: Tensor,
+    target: Tensor,
+    batches: Sequence[Tensor],
+    recipe: Recipe,
+) -> ClassModel:
+    """The class model after a step on each of the batches, with its context."""
+    for picks in batches:
+        [params], state = learner.steps(model.params, model.state, images[picks], target[None, picks], recipe)
+        model = ClassModel(params, state)
+    if recipe.context and _takes_context(learner.network):
+        return replace(model, state=learner.logits(model.params, model.state, images, "context")[1])
+    return model
 
 
 def _takes_context(network: nn.Module) -> bool:

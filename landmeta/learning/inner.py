@@ -133,6 +133,33 @@ def inner_step(
     return inner.rule.update(params, grads, learned), state
 
 
+def parting_steps(
+    learner: Learner,
+    inner: Inner,
+    params: Params,
+    learned: Params,
+    state: State,
+    images: Tensor,
+    targets: Iterable[Tensor],
+) -> tuple[list[Params], State]:
+    """One first-order step from the same parameters to each of several targets, which run the network once.
+
+    Returns:
+        Parameters for each of the targets, the same as `inner_step` gives, and the norms' state after the
+        images.
+    """
+    leaves = {name: value.detach().requires_grad_(name in inner.adapted) for name, value in params.items()}
+    wanted = [leaves[name] for name in inner.adapted]
+    with torch.enable_grad():
+        logits, state = learner(leaves, state, images, "context")
+        losses = [learner.loss(logits, target) for target in targets]
+    parted = []
+    for loss in losses:
+        grads = torch.autograd.grad(loss, wanted, retain_graph=loss is not losses[-1])
+        parted.append(inner.rule.update(params, dict(zip(inner.adapted, grads, strict=True)), learned))
+    return parted, constant(state)
+
+
 Step: TypeAlias = Callable[[Learner, Inner, Params, Params, State, Batch], tuple[Params, State]]
 """How an engine takes an inner step."""
 

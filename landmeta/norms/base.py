@@ -134,8 +134,9 @@ def batch_moments(
         count *= images.shape[dim]
     # Not torch.var_mean, which takes fifty times as long as a sum on maps whose channels lie side by side.
     mean = images.mean(dim=dims, keepdim=True)
-    squares = (images - mean).square().sum(dim=dims)
-    return mean.squeeze(dims), squares / (count - int(unbiased and count > 1))
+    centred = images - mean
+    squares = centred.square() if torch.is_grad_enabled() else centred.mul_(centred)
+    return mean.squeeze(dims), squares.sum(dim=dims) / (count - int(unbiased and count > 1))
 
 
 def gain_and_shift(layer: Norm, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

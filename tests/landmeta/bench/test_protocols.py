@@ -52,19 +52,22 @@ class Learner:
         self.state: State = initial_state(self.network)
         self.passes: list[int] = []
 
-    def step(
+    def steps(
         self, params: Params, state: State, images: Tensor, targets: Tensor, recipe: Recipe
-    ) -> tuple[Params, State]:
-        held = {k: v.detach().requires_grad_() for k, v in params.items()}
-        norms = NormPass(state, "context")
-        logits = functional_call(self.network, held, (images, norms))
-        loss = nn.functional.binary_cross_entropy_with_logits(
-            logits, targets, pos_weight=torch.tensor(recipe.pos_weight)
-        )
-        names = [name for name in held if name.startswith("classifier")]
-        grads = torch.autograd.grad(loss, [held[name] for name in names])
-        moved = {name: held[name] - recipe.rate * grad for name, grad in zip(names, grads, strict=True)}
-        return {**held, **moved}, norms.updated
+    ) -> tuple[list[Params], State]:
+        moved = []
+        for target in targets:
+            held = {k: v.detach().requires_grad_() for k, v in params.items()}
+            norms = NormPass(state, "context")
+            logits = functional_call(self.network, held, (images, norms))
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                logits, target, pos_weight=torch.tensor(recipe.pos_weight)
+            )
+            names = [name for name in held if name.startswith("classifier")]
+            grads = torch.autograd.grad(loss, [held[name] for name in names])
+            steps = {name: held[name] - recipe.rate * grad for name, grad in zip(names, grads, strict=True)}
+            moved.append({**held, **steps})
+        return moved, norms.updated
 
     @torch.no_grad()
     def logits(self, params: Params, state: State, images: Tensor, mode: Mode) -> tuple[Tensor, State]:

@@ -123,12 +123,12 @@ def test_the_learner_steps_at_the_rate_of_the_protocol_and_leaves_its_start_unto
     learner: ClassLearner = MetaLearned(network, inner, learned)
     before = {name: value.clone() for name, value in learner.params.items()}
     images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
-    targets = torch.tensor([1.0, 0, 0, 0])
+    targets = torch.tensor([[1.0, 0, 0, 0]])
     recipe, name = fair(steps=2, rate=0.1, pos_weight=1.0), "classifier.bias"
     twice_as_fast = fair(steps=2, rate=0.2, pos_weight=1.0)
     all_for_yes = fair(steps=2, rate=0.1, pos_weight=50.0)
     once, twice, up = (
-        learner.step(learner.params, learner.state, images, targets, way)[0][name] - before[name]
+        learner.steps(learner.params, learner.state, images, targets, way)[0][0][name] - before[name]
         for way in (recipe, twice_as_fast, all_for_yes)
     )
     torch.testing.assert_close(twice, 2 * once)

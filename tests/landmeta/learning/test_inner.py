@@ -14,6 +14,7 @@ from landmeta.learning.inner import (
     adapted_names,
     inner_step,
     mask_sparsity,
+    parting_steps,
 )
 from landmeta.learning.learner import Batch, BinaryLoss, Learner, cross_entropy
 
@@ -62,6 +63,21 @@ def test_a_minibatch_for_each_step(make_network, make_tasks):
         phi, _ = inner_step(learner, inner, phi, {}, {}, batch)
     found = adapt(learner, inner, learner.parameters(), {}, {}, batches)[0]
     torch.testing.assert_close(found, phi, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("norm", ["in", "none", "tbn", "cbn", "tasknorm_i"])
+def test_steps_that_part_from_one_start_are_those_taken_one_by_one(norm, make_network, make_tasks):
+    learner, (task,) = Learner(make_network(norm)), make_tasks(1)
+    inner = inner_settings("fomaml", learner.network, rate=0.1)
+    theta, state, images = learner.parameters(), learner.initial_state(), task.support.images
+    targets = torch.eye(3, len(images), dtype=images.dtype)
+    runs = []
+    learner.network.register_forward_hook(lambda *_: runs.append(1))
+    parted, after = parting_steps(learner, inner, theta, {}, state, images, targets)
+    assert len(runs) == 1
+    for target, found in zip(targets, parted, strict=True):
+        alone = inner_step(learner, inner, theta, {}, state, Batch(images, target))
+        torch.testing.assert_close((found, after), alone, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
