@@ -48,9 +48,10 @@ _TWO = ((0, 0), (5, 5))
 
 def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
     """The schemes for blocks of `core`; frozen ones with `halo`, moments of a part from `probe` pixels."""
+    wide = 2 * core
 
     def frozen(name: str, moments: Any = "region", **more: Any) -> Scheme:
-        return Scheme(name, moments, 2 * core, halo, **({"edge": "reflect", "probe": probe} | more))
+        return Scheme(name, moments, wide, halo, **({"edge": "reflect", "probe": probe} | more))
 
     def own(name: str, halo: int = 0, moments: Any = "own", **more: Any) -> Scheme:
         return Scheme(f"own {core}{name}", moments, core, halo, edge="reflect", **more)
@@ -65,10 +66,10 @@ def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
         own(", cut"),
         own(", logits blended", blended=True),
         own(", probabilities blended", blended=True, space="probabilities"),
-        own(f" with context {2 * core}, logits blended", core // 2, blended=True),
+        own(f" with context {wide}, logits blended", core // 2, blended=True),
         *(
             own(
-                f" with context {2 * core}, mixed {share:g} into frozen",
+                f" with context {wide}, mixed {share:g} into frozen",
                 core // 2,
                 moments="region",
                 blended=True,
@@ -76,6 +77,7 @@ def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
             )
             for share in (0.25, 0.5)
         ),
+        Scheme(f"own {wide} about each pixel", "own", wide, core + halo, edge="reflect", neighbourhood=wide),
     )
 
 
@@ -95,10 +97,12 @@ class Average:
 
 
 def averages(known: Sequence[Scheme]) -> tuple[Average, ...]:
-    """The product averaged with own moments with context, as a second member of an ensemble."""
-    (other,) = (s.name for s in known if "with context" in s.name and not s.own_share)
+    """The product averaged with own moments, of windows with context or of each pixel's neighbourhood."""
+    others = [s.name for s in known if s.neighbourhood or ("with context" in s.name and not s.own_share)]
     return tuple(
-        Average(f"product averaged with {share:g} of {other}", PRODUCT, other, share) for share in (0.25, 0.5)
+        Average(f"product averaged with {share:g} of {other}", PRODUCT, other, share)
+        for other in others
+        for share in (0.25, 0.5)
     )
 
 

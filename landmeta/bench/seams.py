@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landmeta.bench.local_moments import MixedMoments, NeighbourhoodMoments
 from landmeta.features import fill_nodata, fold
 from landmeta.heads import Heads
 from landmeta.networks import CONTEXT, ResNet12
-from landmeta.norms import Moments, Norm, PooledMoments
-from landmeta.norms.base import apply_moments
+from landmeta.norms import Moments, PooledMoments
 from landmeta.raster import imagery_of_array
 from landmeta.sampling import SUPPORT_LIMIT, region_sample, sample_features, thin_groups
 from landmeta.start import Start
@@ -52,6 +52,8 @@ class Scheme:
             blurs where the network's pooling windows happen to lie. Not together with `blended`.
         one_phase_fit: The class models are fitted on features of the first phase alone, which costs less.
         own_share: Share of each window's own moments mixed into frozen ones, 0 to 1.
+        neighbourhood: Side of the square about each pixel that gives its moments, where they are `own`; the
+            whole window if 0.
     """
 
     name: str
@@ -65,29 +67,12 @@ class Scheme:
     phases: tuple[tuple[int, int], ...] = ((0, 0),)
     one_phase_fit: bool = False
     own_share: float = 0.0
+    neighbourhood: int = 0
 
     @property
     def sees_blocks(self) -> bool:
         """Whether what a pixel becomes depends on the block it lies in."""
         return self.moments == "own" or self.own_share > 0
-
-
-@dataclass(frozen=True, slots=True)
-class MixedMoments:
-    """Normalize each image by the moments of a mixture of its own values and frozen ones."""
-
-    frozen: Moments
-    own_share: float
-
-    def __call__(self, layer: Norm, images: Tensor) -> Tensor:
-        """Mix by the law of total variance and apply to `images` (n, channel, y, x)."""
-        mean, variance = self.frozen[layer.name]
-        own_variance, own_mean = torch.var_mean(images, dim=(2, 3), correction=0)
-        apart = self.own_share * (1 - self.own_share) * (own_mean - mean).square()
-        mixed = torch.lerp(variance.expand_as(own_variance), own_variance, self.own_share) + apart
-        return apply_moments(
-            layer, images, torch.lerp(mean.expand_as(own_mean), own_mean, self.own_share), mixed
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +149,14 @@ class Place:
 
     def _features(self) -> Callable[[Tensor], list[Tensor]]:
         """The network's depths of a batch of windows under the scheme's moments."""
+        scheme, features = self.scheme, self.network.features
+        if scheme.neighbourhood:
+            window = scheme.core + 2 * scheme.halo
+            return partial(features, normalize=NeighbourhoodMoments(scheme.neighbourhood, window))
         if self.moments is None:
-            return self.network.features
-        if self.scheme.own_share:
-            return partial(self.network.features, normalize=MixedMoments(self.moments, self.scheme.own_share))
+            return features
+        if scheme.own_share:
+            return partial(features, normalize=MixedMoments(self.moments, scheme.own_share))
         return fold(self.network, self.moments).features
 
     def _blocks(

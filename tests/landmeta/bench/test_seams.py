@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from landmeta.bench.local_moments import CELL, MixedMoments, NeighbourhoodMoments
 from landmeta.bench.seams import (
-    MixedMoments,
     Place,
     Scheme,
     Scores,
@@ -46,6 +46,7 @@ EVERY = np.arange(64 * 64)
         Scheme("phases", "region", 32, phases=((0, 0), (5, 5))),
         Scheme("cut", "own", 32, halo=8),
         Scheme("mixed", "region", 32, halo=16, blended=True, edge="reflect", own_share=0.5),
+        Scheme("field", "own", 64, halo=32, edge="reflect", neighbourhood=48),
     ],
 )
 @pytest.mark.parametrize("origin", [(0, 0), (-13, -7)])
@@ -93,6 +94,25 @@ def test_mixed_moments_see_the_blocks_the_more_the_larger_their_own_share(image:
     assert moved(0.0) < moved(0.25) < moved(0.5)
 
 
+@pytest.mark.parametrize("stride", [1, 8])
+def test_neighbourhoods_that_are_all_alike_give_the_moments_of_the_image(stride: int) -> None:
+    cell = torch.rand(2, 3, CELL // stride, CELL // stride, generator=torch.Generator().manual_seed(0))
+    images, layer = cell.repeat(1, 1, 8, 8), InstanceNorm(3, "n")
+    found = NeighbourhoodMoments(side=3 * CELL, window=8 * CELL)(layer, images)
+    torch.testing.assert_close(found, layer(images), rtol=1e-4, atol=1e-4)
+
+
+def test_neighbourhoods_forget_a_level_that_lies_further_away_than_their_side() -> None:
+    noise = torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    level = 5.0 * (torch.arange(128) >= 64)
+    layer = InstanceNorm(1, "n").requires_grad_(False)
+    found = NeighbourhoodMoments(side=48, window=128)(layer, noise + level)
+    for half in (found[..., :32], found[..., 96:]):
+        assert abs(float(half.mean())) < 0.1
+        assert float(half.std()) == pytest.approx(1, abs=0.1)
+    assert float(layer(noise + level)[..., 96:].mean()) > 0.8
+
+
 def test_class_models_of_every_scheme_tell_the_classes(image: np.ndarray) -> None:
     truth = np.where(EVERY % 64 >= 32, 7, 3)
     support = np.sort(np.random.default_rng(1).permutation(EVERY)[:60])
@@ -100,6 +120,7 @@ def test_class_models_of_every_scheme_tell_the_classes(image: np.ndarray) -> Non
     for scheme in (
         Scheme("phases", "region", 64, halo=16, phases=((0, 0), (5, 5)), one_phase_fit=True),
         Scheme("shares", "own", 32, halo=0, blended=True, space="probabilities", edge="reflect"),
+        Scheme("field", "own", 64, halo=32, edge="reflect", neighbourhood=64),
     ):
         here = place(image, scheme)
         views = here.views(EVERY)

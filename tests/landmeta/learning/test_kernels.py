@@ -28,7 +28,11 @@ def test_convolution_and_its_two_derivatives_are_those_of_torch(stride):
     def convolved(*tensors):
         return convolve(*tensors, (stride, stride), (1, 1))
 
-    torch.testing.assert_close(convolved(images, weight, bias), torch.conv2d(images, weight, bias, stride, 1))
+    expected = torch.conv2d(images, weight, bias, stride, 1)
+    torch.testing.assert_close(convolved(images, weight, bias), expected)
+    with torch.no_grad():
+        alone = vmap(convolved, in_dims=(0, None, None))(images[:, None], weight, bias)[:, 0]
+    torch.testing.assert_close(alone, expected)
     assert gradcheck(convolved, (images, weight, bias))
     assert gradgradcheck(convolved, (images, weight, bias), fast_mode=True)
 
