@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from recording import record
 from scenes import hls_units
 from scipy import ndimage
-from seams import PRODUCT, schemes
+from seam_schemes import PRODUCT, schemes
 
 from landmeta.assessment import balanced_accuracy, paired_unit_interval
 from landmeta.bench._acceptance_units import HLS_BANDS, PixelEpisode, PixelUnit, reading

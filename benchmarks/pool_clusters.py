@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from seams import PRODUCT
+from seam_schemes import PRODUCT
 
 from landmeta.assessment import paired_unit_interval
 

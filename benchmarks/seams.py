@@ -23,6 +23,7 @@ import torch
 from recording import record
 from scenes import aberystwyth_unit, demo_unit, hls_units, spots_in
 from scipy import ndimage
+from seam_schemes import PRODUCT, SCHEMES, Average, averages
 
 from landmeta.assessment import balanced_accuracy, paired_holdout, paired_unit_interval
 from landmeta.bench._acceptance_units import PixelEpisode, PixelUnit
@@ -40,70 +41,8 @@ from landmeta.bench.seams import (
 from landmeta.checkpoints import load_start
 from landmeta.start import Start
 
-PRODUCT = "frozen, region, mirrored edge, 2 phases in the map only"
-"""The scheme of `landmeta adapt`, which the others are compared with."""
-
-_TWO = ((0, 0), (5, 5))
-
-
-def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
-    """The schemes for blocks of `core`; frozen ones with `halo`, moments of a part from `probe` pixels."""
-    wide = 2 * core
-
-    def frozen(name: str, moments: Any = "region", **more: Any) -> Scheme:
-        return Scheme(name, moments, wide, halo, **({"edge": "reflect", "probe": probe} | more))
-
-    def own(name: str, halo: int = 0, moments: Any = "own", **more: Any) -> Scheme:
-        return Scheme(f"own {core}{name}", moments, core, halo, edge="reflect", **more)
-
-    return (
-        frozen("frozen, region", edge="fill"),
-        frozen("frozen, region, mirrored edge"),
-        frozen("frozen, region, mirrored edge, 2 phases", phases=_TWO),
-        frozen("frozen, region, mirrored edge, 2 phases in the map only", phases=_TWO, one_phase_fit=True),
-        frozen("frozen, sample of blocks", "sample"),
-        frozen("frozen, class-balanced support", "support"),
-        own(", cut"),
-        own(", logits blended", blended=True),
-        own(", probabilities blended", blended=True, space="probabilities"),
-        own(f" with context {wide}, logits blended", core // 2, blended=True),
-        *(
-            own(
-                f" with context {wide}, mixed {share:g} into frozen",
-                core // 2,
-                moments="region",
-                blended=True,
-                own_share=share,
-            )
-            for share in (0.25, 0.5)
-        ),
-        Scheme(f"own {wide} about each pixel", "own", wide, core + halo, edge="reflect", neighbourhood=wide),
-    )
-
-
-SCHEMES = {"chips": schemes(64, 16, 32), "scene": schemes(128, 48, 128)}
 _SHIFTED = 2  # shifts looked at, of the raster's origin and of the block grid
 _STABLE = 1200  # pixels whose classes are compared under shifts
-
-
-@dataclass(frozen=True)
-class Average:
-    """Scores of two schemes averaged, each with class models of its own; `share` is that of `other`."""
-
-    name: str
-    scheme: str
-    other: str
-    share: float
-
-
-def averages(known: Sequence[Scheme]) -> tuple[Average, ...]:
-    """The product averaged with own moments, of windows with context or of each pixel's neighbourhood."""
-    others = [s.name for s in known if s.neighbourhood or ("with context" in s.name and not s.own_share)]
-    return tuple(
-        Average(f"product averaged with {share:g} of {other}", PRODUCT, other, share)
-        for other in others
-        for share in (0.25, 0.5)
-    )
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from landmeta.norms import Moments, Norm
+from landmeta.norms import FrozenMoments, Moments, Norm
 from landmeta.norms.base import EPS, apply_moments
 
 CELL = 16
@@ -45,13 +45,17 @@ class NeighbourhoodMoments:
     Attributes:
         side: Of the neighbourhood, pixels of the images; taken as an odd number of cells.
         window: Side of the images, from which the stride of a layer follows.
+        frozen: Moments of the layers that keep those of the region.
     """
 
     side: int
     window: int
+    frozen: Moments = field(default_factory=dict)
 
     def __call__(self, layer: Norm, images: Tensor) -> Tensor:
         """Measure and apply; `images` (n, channel, y, x) of a square window at the layer's stride."""
+        if layer.name in self.frozen:
+            return FrozenMoments(self.frozen)(layer, images)
         cell = max(1, CELL * images.shape[2] // self.window)
         mean, square = (self._field(v, cell) for v in (images, images.square()))
         deviation = torch.sqrt((square - mean.square()).clamp_min(0) + EPS)

@@ -54,6 +54,8 @@ class Scheme:
         own_share: Share of each window's own moments mixed into frozen ones, 0 to 1.
         neighbourhood: Side of the square about each pixel that gives its moments, where they are `own`; the
             whole window if 0.
+        local_from: Where moments are frozen and there is a neighbourhood, the first of the network's blocks
+            (0 to 3) whose moments it gives.
     """
 
     name: str
@@ -68,11 +70,12 @@ class Scheme:
     one_phase_fit: bool = False
     own_share: float = 0.0
     neighbourhood: int = 0
+    local_from: int = 0
 
     @property
     def sees_blocks(self) -> bool:
         """Whether what a pixel becomes depends on the block it lies in."""
-        return self.moments == "own" or self.own_share > 0
+        return self.moments == "own" or self.own_share > 0 or self.neighbourhood > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,9 @@ class Place:
         scheme, features = self.scheme, self.network.features
         if scheme.neighbourhood:
             window = scheme.core + 2 * scheme.halo
-            return partial(features, normalize=NeighbourhoodMoments(scheme.neighbourhood, window))
+            before = tuple(f"block{i + 1}." for i in range(scheme.local_from))
+            frozen = {n: m for n, m in (self.moments or {}).items() if n.startswith(before)}
+            return partial(features, normalize=NeighbourhoodMoments(scheme.neighbourhood, window, frozen))
         if self.moments is None:
             return features
         if scheme.own_share:

@@ -113,6 +113,20 @@ def test_neighbourhoods_forget_a_level_that_lies_further_away_than_their_side() 
     assert float(layer(noise + level)[..., 96:].mean()) > 0.8
 
 
+def test_moments_of_the_neighbourhood_can_begin_at_any_block(image: np.ndarray) -> None:
+    def depths(**more: object) -> torch.Tensor:
+        scheme = Scheme("deep", "region", 64, halo=64, edge="reflect", **more)  # type: ignore[arg-type]
+        return place(image, scheme).views(EVERY).blended
+
+    widths = START.for_bands(NAMES).widths
+    sizes = [depths().shape[1] - sum(widths), *widths]
+    frozen, local = (
+        depths(**more).split(sizes, dim=1) for more in ({}, {"neighbourhood": 64, "local_from": 2})
+    )
+    same = [torch.allclose(a, b, atol=1e-4) for a, b in zip(frozen, local, strict=True)]
+    assert same == [True, True, True, False, False]
+
+
 def test_class_models_of_every_scheme_tell_the_classes(image: np.ndarray) -> None:
     truth = np.where(EVERY % 64 >= 32, 7, 3)
     support = np.sort(np.random.default_rng(1).permutation(EVERY)[:60])
@@ -121,6 +135,7 @@ def test_class_models_of_every_scheme_tell_the_classes(image: np.ndarray) -> Non
         Scheme("phases", "region", 64, halo=16, phases=((0, 0), (5, 5)), one_phase_fit=True),
         Scheme("shares", "own", 32, halo=0, blended=True, space="probabilities", edge="reflect"),
         Scheme("field", "own", 64, halo=32, edge="reflect", neighbourhood=64),
+        Scheme("deep", "region", 64, halo=32, edge="reflect", neighbourhood=64, local_from=2),
     ):
         here = place(image, scheme)
         views = here.views(EVERY)
