@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from landmeta.errors import DataError
 from landmeta.legend import legend_for
@@ -68,6 +70,23 @@ def test_a_second_call_changes_nothing(large: Path, tmp_path: Path) -> None:
     first = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.rglob("*")}
     reduce_store(large, "here", out, 4, progress=lambda *_: None)
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.rglob("*")} == first
+
+
+def test_runs_that_begin_together_make_the_tiles_one_after_the_other(large: Path, tmp_path: Path) -> None:
+    out, told = tmp_path / "small", []
+    out.mkdir()
+
+    def reduce() -> None:
+        reduce_store(large, "here", out, 4, progress=lambda *stage: told.append(stage))
+
+    with ThreadPoolExecutor(2) as runs:
+        with FileLock(out / ".reducing.lock"):
+            both = [runs.submit(reduce), runs.submit(reduce)]
+            wait(both, timeout=0.5)
+            assert [path.name for path in out.iterdir()] == [".reducing.lock"]
+        for run in both:
+            run.result(timeout=60)
+    assert told == [("smaller tiles", 1, 2), ("smaller tiles", 2, 2)]  # the second run found them made
 
 
 def test_a_side_that_does_not_divide_the_tiles_is_refused(large: Path, tmp_path: Path) -> None:
