@@ -107,8 +107,9 @@ def _label_layer(labels: Labels, meridian: float) -> folium.GeoJson:
     name = "Labels" if len(shapes) <= MAX_LABELS else f"Labels (first {MAX_LABELS} of {len(shapes)})"
     shapes = _to_lonlat(shapes.iloc[:MAX_LABELS], meridian)
     shapes["fill"] = [colors.get(str(n), "#808080") for n in shapes["class_name"]]
-    # the tooltip is written into the page as HTML
-    shapes["class_name"] = [html.escape(str(n)) for n in shapes["class_name"]]
+    # The tooltip is written into the page as HTML; a brace would be folium's, see `_verbatim`.
+    names = [html.escape(str(n)) for n in shapes["class_name"]]
+    shapes["class_name"] = [escaped.replace("{", "&#123;") for escaped in names]
     return folium.GeoJson(
         shapes.to_json(drop_id=True),
         name=name,
@@ -172,7 +173,12 @@ def _add_panel(
     templates = _templates()
     markup = templates.get_template("webmap_panel.html.j2").render(panel)
     code = templates.get_template("webmap.js.j2").render(names | script)
-    page.add_child(_Panel(markup, code))
+    page.add_child(_Panel(_verbatim(markup), _verbatim(code)))
+
+
+def _verbatim(text: str) -> str:
+    """A template that renders to `text`: branca takes texts for templates, and a class name may look so."""
+    return text.replace("{", "{{ '{' }}")
 
 
 def _templates() -> Environment:
@@ -188,7 +194,7 @@ def _render(page: folium.Map, title: str) -> str:
         f"<style>{style}</style>",
         f"<script>/*\n{leaflet_licence()}*/\n{leaflet_script()}</script>",
     ):
-        figure.header.add_child(Element("{% raw %}" + text + "{% endraw %}"))
+        figure.header.add_child(Element(_verbatim(text)))
     return str(figure.render())
 
 

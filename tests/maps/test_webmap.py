@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -16,6 +18,7 @@ from shapely.geometry import box
 
 from landmeta.classmap import ClassMap
 from landmeta.labels import Labels
+from landmeta.legend import LandClass, Legend
 from landmeta.raster import Imagery
 from landmeta_maps.summary import summarize
 from landmeta_maps.webmap import legend_rows, write_web_map
@@ -66,10 +69,38 @@ def test_names_from_the_users_files_cannot_become_markup(page: Path) -> None:
     assert "<title>Isle of &lt;Test&gt;</title>" in text
 
 
-def test_labels_are_in_degrees_with_class_and_colour(page: Path) -> None:
-    found = re.search(r'_add\((\{"features".*\})\);', page.read_text())
+@pytest.mark.parametrize("name", ["{{ 7 * 7 }}", "{% if", "{# lake", "{% endraw %}{{ 7 * 7 }}"])
+def test_names_from_the_users_files_are_no_templates(
+    name: str,
+    make_class_map: Callable[..., ClassMap],
+    make_grid: Callable[..., GeoBox],
+    labels: Labels,
+    tmp_path: Path,
+) -> None:
+    legend = Legend((LandClass(1, "forest", "#1b7837"), LandClass(7, name, "#d73027")))
+    table = labels.footprints.assign(class_name=["forest", name])
+    path, found = tmp_path / "map.html", make_class_map(make_grid(), legend)
+    write_web_map(summarize(found), None, replace(labels, legend=legend, footprints=table), path, title=name)
+    text = path.read_text()
+    assert text.count(name) == 4  # title of the page and of its panel, legend, readout
+    assert _features(text)[1]["properties"]["class_name"] == name.replace("{", "&#123;")
+
+
+def test_the_readout_starts_at_the_least_confidence_a_winner_can_have(page: Path) -> None:
+    lowest = re.search(r"const lowest = ([0-9.]+);", page.read_text())
+    assert lowest
+    assert float(lowest[1]) == pytest.approx(1 / 3)
+
+
+def _features(text: str) -> list[dict[str, Any]]:
+    found = re.search(r'_add\((\{"features".*\})\);', text)
     assert found
-    features = json.loads(found[1])["features"]
+    features: list[dict[str, Any]] = json.loads(found[1])["features"]
+    return features
+
+
+def test_labels_are_in_degrees_with_class_and_colour(page: Path) -> None:
+    features = _features(page.read_text())
     assert [f["geometry"]["type"] for f in features] == ["Polygon", "Point"]
     assert features[0]["properties"]["class_name"] == "forest"
     assert features[0]["properties"]["fill"] == "#1b7837"
