@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -167,7 +168,7 @@ def imagery_of_array(values: Floats, names: Sequence[str], grid: GeoBox | None =
 
 
 def open_imagery(
-    paths: Sequence[Path],
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     bands: str | None = None,
     scale: float | None = None,
@@ -177,7 +178,7 @@ def open_imagery(
     """Open one multiband raster, several single-band files, or tiles (files, folders, VRT) as one image.
 
     Args:
-        paths: files, and folders whose rasters are all taken.
+        paths: file, or files and folders whose rasters are all taken.
         bands: names such as `B2,B3,B4` in the order of the file, or a choice among the names in the file.
         scale: reflectance = number * scale + offset; by default what the file says, else 1e-4 for integers
             and 1 for floats, and then checked against the pixels.
@@ -188,7 +189,9 @@ def open_imagery(
         ImageryError: nothing there, no raster, damaged, no CRS, rotated, on different grids, bands not
             known or not fitting, or an inferred scale that gives no plausible reflectance.
     """
-    files = [inspect(path) for path in expand([Path(path) for path in paths])]
+    # Absolute, as the workers of a cluster have working directories of their own.
+    given = [paths] if isinstance(paths, str | PathLike) else paths
+    files = [inspect(path.absolute()) for path in expand([Path(path) for path in given])]
     for file in files:
         check_georeference(file, require_crs=require_crs)
     layers, names, notes = name_bands(files, bands)

@@ -14,6 +14,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from shapely.geometry.base import BaseGeometry
 
 from landmeta._imagery.files import RasterFile
@@ -49,6 +50,27 @@ def check_georeference(file: RasterFile, *, require_crs: bool = True) -> None:
     if at.a <= 0 or at.e >= 0:
         msg = f"{file.path} is stored south-up or mirrored, expected the northernmost row first"
         raise ImageryError(msg, "gdalwarp writes it with north up")
+    _require_place(file)
+
+
+def _require_place(file: RasterFile) -> None:
+    """Refuse a CRS, or a place in it, that no degrees belong to: of a drawing, or a wrong one."""
+    grid = GeoBox(file.shape, file.transform, file.crs)
+    # One point will do: the corners of a whole hemisphere are no places either.
+    left, bottom, right, top = grid.boundingbox.bbox
+    xs, ys = (v.ravel() for v in np.meshgrid(np.linspace(left, right, 5), np.linspace(bottom, top, 5)))
+    try:
+        _, latitudes = transform_points(xs, ys, _crs_of(grid), DEGREES)
+        known = bool((np.abs(latitudes) < 90 + _SNAP).any())
+    except ProjError:
+        known = False
+    if not known:
+        msg = (
+            f"{file.path} lies nowhere on Earth by its CRS ({file.crs.to_string()[:60] if file.crs else ''})"
+        )
+        raise ImageryError(
+            msg, "write the right one into the file, for example with gdal_edit -a_srs EPSG:32630"
+        )
 
 
 @lru_cache(maxsize=64)

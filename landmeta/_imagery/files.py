@@ -85,6 +85,10 @@ def reading(path: Path) -> Iterator[None]:
     except (RasterioError, OSError) as error:
         if isinstance(error, ImageryError):
             raise
+        if isinstance(error, FileNotFoundError):
+            msg = f"{path} is not there (any more)"
+            hint = "put it back; every worker of a cluster needs it under this path"
+            raise ImageryError(msg, hint) from error
         msg = f"{path} cannot be read to its end: it is truncated or damaged ({_cause(error)})"
         raise ImageryError(msg, "copy or download the file again") from error
 
@@ -238,6 +242,16 @@ def fingerprint(path: Path) -> list[tuple[str, int, str]]:
 
 
 def _drawn_on(path: Path) -> set[Path]:
+    """All files of a raster, through VRTs of VRTs: GDAL lists those of one level."""
+    found, waiting = {path.resolve()}, [path]
+    while waiting:
+        new = _files_of(waiting.pop()) - found
+        found |= new
+        waiting += [one for one in new if one.suffix.lower() == ".vrt"]
+    return found
+
+
+def _files_of(path: Path) -> set[Path]:
     try:
         with _open(path) as dataset:
             return {Path(name).resolve() for name in dataset.files if not name.endswith(_BY_THE_WAY)}

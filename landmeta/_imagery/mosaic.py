@@ -48,6 +48,8 @@ class Piece:
             out[bands] = _blank(raw, tuple(file.nodata[i - 1] for i in indexes))
             if file.masked:
                 out[:, file.read_mask(row, col, rows, cols)] = np.nan
+            if file.alpha:  # GDAL takes it for a mask beside 1 or 3 bands only
+                out[:, (file.read(file.alpha, row, col, rows, cols) == 0).any(axis=0)] = np.nan
         if not self.declares_nodata:
             # Without a declared value 0 in every band is what is outside the swath or the orbit: it is the
             # nodata of Sentinel-2 products and the fill of gdalwarp. A dark pixel is not 0 in all bands.
@@ -64,6 +66,15 @@ class Piece:
                 bad |= _impossible(values) & ~_declared(values, nodata)
         return int(bad.sum())
 
+    def zeros(self, row: int, col: int, rows: int, cols: int) -> int:
+        """Pixels of a window that are taken as nodata because every band is 0 there."""
+        if self.declares_nodata:
+            return 0
+        zero = np.ones((rows, cols), bool)
+        for file, index in self.channels:
+            zero &= file.read((index,), row, col, rows, cols)[0] == 0
+        return int(zero.sum())
+
     @property
     def files(self) -> tuple[RasterFile, ...]:
         """The distinct files of the piece, in band order."""
@@ -72,7 +83,7 @@ class Piece:
     @property
     def declares_nodata(self) -> bool:
         """Whether a file of the piece says which of its pixels hold no data."""
-        return any(f.masked or any(v is not None for v in f.nodata) for f in self.files)
+        return any(f.masked or f.alpha or any(v is not None for v in f.nodata) for f in self.files)
 
 
 def _blank(raw: NDArray[Any], nodata: tuple[float | None, ...]) -> Floats:
@@ -127,7 +138,9 @@ class Mosaic:
             if len(self.pieces) == 1:
                 target[...] = values
             else:
-                np.copyto(target, values, where=np.isnan(target))
+                lacking = np.isnan(target)
+                whole = ~np.isnan(values).any(axis=0)  # bands of two pieces would make a spectrum of nothing
+                np.copyto(target, values, where=lacking.any(axis=0) & whole | lacking.all(axis=0))
         return out
 
 

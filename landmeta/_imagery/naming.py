@@ -69,16 +69,17 @@ def _spectral_indexes(file: RasterFile) -> tuple[int, ...]:
 
 def _name_single(files: Sequence[RasterFile], wanted: tuple[str, ...] | None) -> Named:
     """Files of one band each: named by the file's name, its description, or in the order given."""
+    notes: list[str] = []
     names = [_name_of(file) for file in files]
-    if wanted is not None and (None in names or not set(wanted) <= set(names)):
+    if wanted is not None and not set(wanted) <= set(names):
         if len(wanted) != len(files):
             raise _mismatch(len(wanted), f"there are {len(files)} files of one band")
-        names = list(wanted)
+        names, notes = _completed(names, wanted)
     if all(name is None for name in names):
         listed = ", ".join(file.path.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
         msg = f"neither the files nor their names say which bands they hold ({listed})"
         raise ImageryError(msg, _HINT + ", or name files like scene_B02.tif")
-    notes = [
+    notes += [
         f"{file.path.name} is left out: it is named after no known band"
         for file, name in zip(files, names, strict=True)
         if name is None
@@ -91,6 +92,16 @@ def _name_single(files: Sequence[RasterFile], wanted: tuple[str, ...] | None) ->
     present = {name for _, pairs in layers for name, _ in pairs}
     order = wanted or tuple(name for name in KNOWN if name in present)
     return layers, order, notes
+
+
+def _completed(names: Sequence[str | None], wanted: tuple[str, ...]) -> tuple[list[str | None], list[str]]:
+    """Names for the files that have none, in the order given; all are as given where others disagree."""
+    known = [name for name in names if name]
+    left = [name for name in wanted if name not in known]
+    if len(left) == len(names) - len(known) and set(known) <= set(wanted):
+        unused = iter(left)
+        return [name or next(unused) for name in names], []
+    return list(wanted), _disagreement("the set of files", wanted, names)
 
 
 def _name_of(file: RasterFile) -> str | None:
@@ -114,7 +125,7 @@ def _pairs(file: RasterFile, wanted: tuple[str, ...] | None) -> tuple[tuple[tupl
     described = [_described(file, index) for index in indexes]
     named = {name: index for name, index in zip(described, indexes, strict=True) if name}
     if wanted is not None and len(wanted) == len(indexes):
-        notes = _disagreement(file.path, wanted, described)
+        notes = _disagreement(file.path.name, wanted, described)
         return tuple(zip(wanted, indexes, strict=True)), notes
     if wanted is not None:
         if not set(wanted) <= set(named):
@@ -140,11 +151,11 @@ def _described(file: RasterFile, index: int) -> str | None:
     return canonical(text) if text else None
 
 
-def _disagreement(path: Path, wanted: tuple[str, ...], described: Sequence[str | None]) -> list[str]:
+def _disagreement(whose: str, wanted: tuple[str, ...], described: Sequence[str | None]) -> list[str]:
     if all(name is None or name == given for name, given in zip(described, wanted, strict=True)):
         return []
     inside = ", ".join(name or "?" for name in described)
-    return [f"{path.name} calls its bands {inside}; they are taken as given: {', '.join(wanted)}"]
+    return [f"{whose} calls its bands {inside}; they are taken as given: {', '.join(wanted)}"]
 
 
 def _mismatch(given: int, found: str) -> ImageryError:

@@ -16,6 +16,8 @@ ScaleOrigin: TypeAlias = Literal["given", "file", "inferred"]
 """Where a scale is from: the user, the file, or the type of its numbers."""
 
 _PLAUSIBLE = (0.1, 2.0)
+_ABSURD = 50.0  # times outside of what is plausible: no scene, a factor upside down
+_BRIGHT = 0.5  # a usual reflectance of the brightest band
 _INTEGER_SCALE = 1e-4
 _WHOLE = 1 << 20
 _PATCH = 64
@@ -56,13 +58,15 @@ def check_values(mosaic: Mosaic, bands: BandSet, origin: ScaleOrigin) -> tuple[s
     """
     windows, values = _sample(mosaic)
     notes = [*_plausibility(values, bands, origin)]
-    count = sum(piece.nonfinite(*window) for piece in mosaic.pieces for window in _within(windows, piece))
-    if count:
-        seen = sum(rows * cols for _, _, rows, cols in windows)
-        part = "" if seen == mosaic.shape[0] * mosaic.shape[1] else f" of the {seen} looked at"
+    seen = sum(rows * cols for _, _, rows, cols in windows)
+    part = "" if seen == mosaic.shape[0] * mosaic.shape[1] else f" of the {seen} looked at"
+    parts = [(piece, window) for piece in mosaic.pieces for window in _within(windows, piece)]
+    if count := sum(piece.nonfinite(*window) for piece, window in parts):
         notes.append(
             f"{count} pixels{part} are NaN, infinite or no possible measurement in a band: taken as nodata"
         )
+    if count := sum(piece.zeros(*window) for piece, window in parts):
+        notes.append(f"{count} pixels{part} are 0 in all bands: taken as nodata, as the file declares none")
     return tuple(notes)
 
 
@@ -89,11 +93,12 @@ def _plausibility(values: Floats, bands: BandSet, origin: ScaleOrigin) -> Iterat
         f"the brightest band, is reflectance {reflectance:.3g} ({highest[brightest]:.5g} in the file), "
         f"expected {low:g} to {high:g}"
     )
-    if origin == "inferred":
-        raise ImageryError(
-            figures, "--scale says which reflectance the number 1 is, for example --scale 1e-3"
-        )
-    yield figures
+    fit = "the pixels are dark"
+    if (number := float(highest[brightest])) > 0:
+        fit = f"--scale 1e{round(np.log10(_BRIGHT / number))} would fit"
+    if origin == "inferred" or not low / _ABSURD <= reflectance <= high * _ABSURD:
+        raise ImageryError(figures, f"--scale says which reflectance the number 1 is: {fit}")
+    yield f"{figures}: {fit}"
 
 
 Windows = list[tuple[int, int, int, int]]

@@ -50,6 +50,19 @@ def test_a_grid_without_a_place_or_not_north_up_is_refused(
 # --- regions ---------------------------------------------------------------------------------------
 
 
+LOCAL = 'LOCAL_CS["arbitrary",UNIT["metre",1]]'
+
+
+@pytest.mark.parametrize(
+    ("crs", "at"), [(LOCAL, (0, 0)), ("EPSG:32630", (1e9, 1e9)), ("EPSG:4326", (0, 900))]
+)
+def test_a_crs_without_a_place_on_earth_is_refused(tmp_path: Path, crs: str, at: tuple[float, float]) -> None:
+    file = write_raster(tmp_path / "a.tif", reflectances(), names=["B2", "B3"], crs=crs, at=at)
+    error = imagery_error([file])
+    assert "nowhere on Earth" in str(error)
+    assert "gdal_edit -a_srs" in error.hint
+
+
 @pytest.fixture
 def wide(tmp_path: Path) -> Imagery:
     return open_imagery([write_raster(tmp_path / "wide.tif", reflectances(1, 100), names=["B2"])])

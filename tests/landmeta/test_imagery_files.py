@@ -108,8 +108,19 @@ def test_a_tiff_with_a_damaged_block_is_an_error_of_its_name_when_read(tmp_path:
 def test_a_file_removed_after_opening_is_an_error_of_its_name(scene: Path) -> None:
     imagery = open_imagery([scene])
     scene.unlink()
-    with pytest.raises(ImageryError, match=r"scene\.tif"):
+    with pytest.raises(ImageryError, match=r"scene\.tif is not there") as error:
         imagery.read(0, 0, 2, 2)
+    assert "worker" in error.value.hint
+
+
+def test_imagery_opened_by_a_relative_path_is_found_from_any_folder(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    imagery = open_imagery("scene.tif")
+    assert imagery.paths == (scene,)
+    monkeypatch.chdir("/")
+    assert np.isfinite(imagery.read(0, 0, 2, 2)).all()
 
 
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
@@ -154,6 +165,9 @@ def test_a_vrt_has_the_fingerprints_of_its_sources(tmp_path: Path, scene: Path) 
     found = fingerprint(tmp_path / "scene.vrt")
     assert [Path(path).name for path, *_ in found] == ["scene.vrt", "scene.tif"]
     assert found[1:] == fingerprint(scene)
+    text = (tmp_path / "scene.vrt").read_text()
+    (tmp_path / "outer.vrt").write_text(text.replace("scene.tif", "scene.vrt"))
+    assert fingerprint(tmp_path / "outer.vrt")[1:] == [found[1], found[0]]
 
 
 def test_the_fingerprint_of_a_file_that_is_gone_is_an_error_of_its_name(tmp_path: Path) -> None:

@@ -26,6 +26,17 @@ def test_zero_in_all_bands_is_nodata_but_not_in_one(tmp_path: Path) -> None:
     assert np.isnan(read).sum() == 2
 
 
+def test_zeros_that_are_taken_as_nodata_are_told_where_the_file_declares_none(tmp_path: Path) -> None:
+    values = reflectances()
+    values[:, 3] = 0
+    file = write_raster(tmp_path / "a.tif", values, names=["B2", "B3"])
+    told = "16 pixels are 0 in all bands: taken as nodata, as the file declares none"
+    assert open_imagery([file]).warnings == (told,)
+    assert (
+        open_imagery([write_raster(tmp_path / "b.tif", values, names=["B2", "B3"], nodata=0)]).warnings == ()
+    )
+
+
 def test_a_declared_nodata_value_is_nan_and_zero_then_is_a_number(tmp_path: Path) -> None:
     values = reflectances().astype(np.int16)
     values[:, 0, 0], values[:, 1, 1], values[0, 2, 2] = 0, -9999, -9999
@@ -105,6 +116,17 @@ def test_gaps_between_tiles_are_nan_and_the_first_tile_with_data_counts(tmp_path
     assert np.isnan(values[0, 4])
     assert np.isnan(values[5, 0])
     np.testing.assert_allclose(values[2], [0.2, 0.2, 0.4, 0.4, 0.4], rtol=1e-6)
+
+
+def test_all_bands_of_a_pixel_come_from_one_tile(tmp_path: Path) -> None:
+    first, second = (np.full((2, 4, 4), v, np.uint16) for v in (2000, 4000))
+    first[1, 0, 0] = first[1, 3, 3] = 9
+    second[0, 3, 3] = 9
+    write_raster(tmp_path / "1.tif", first, names=["B2", "B3"], nodata=9)
+    write_raster(tmp_path / "2.tif", np.pad(second, ((0, 0), (0, 1), (0, 0))), names=["B2", "B3"], nodata=9)
+    values = open_imagery([tmp_path]).read(0, 0, 4, 4)
+    np.testing.assert_allclose(values[:, 0, 0], [0.4, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(values[:, 3, 3], [0.2, np.nan], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

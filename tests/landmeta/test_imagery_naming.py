@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 
 from landmeta.raster import open_imagery
@@ -60,6 +61,22 @@ def test_an_alpha_band_is_no_band_of_the_image(tmp_path: Path) -> None:
         interp = rasterio.enums.ColorInterp
         out.colorinterp = [interp.gray, interp.undefined, interp.alpha]
     assert open_imagery([file], bands="B2,B3").bands.names == ("B02", "B03")
+
+
+@pytest.mark.parametrize(("count", "declared"), [(1, None), (3, None), (4, None), (4, 9)])
+def test_pixels_under_an_alpha_band_of_zero_are_nodata(
+    tmp_path: Path, count: int, declared: int | None
+) -> None:
+    values = reflectances(count + 1)
+    values[-1] = 65535
+    values[-1, :, :4] = 0
+    names = [*["B2", "B3", "B4", "B8"][:count], "alpha"]
+    file = write_raster(tmp_path / "a.tif", values, names=names, nodata=declared)
+    with rasterio.open(file, "r+") as out:
+        out.colorinterp = [rasterio.enums.ColorInterp.gray] * count + [rasterio.enums.ColorInterp.alpha]
+    read = open_imagery([file]).read(0, 0, 16, 16)
+    assert np.isnan(read[:, :, :4]).all()
+    assert np.isfinite(read[:, :, 4:]).all()
 
 
 def test_a_file_that_names_two_bands_alike_is_refused(tmp_path: Path) -> None:
@@ -129,3 +146,17 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
 
 def test_no_path_at_all_is_refused() -> None:
     assert "no imagery" in str(imagery_error([]))
+
+
+def test_given_names_fill_in_for_the_files_that_have_none(tmp_path: Path) -> None:
+    paths = single_bands(tmp_path, ["a_B02", "a_B03", "infra"])
+    imagery = open_imagery(paths, bands="B8,B3,B2")
+    assert imagery.bands.names == ("B08", "B03", "B02")
+    np.testing.assert_allclose(imagery.read(0, 0, 16, 16), reflectances(3)[[2, 1, 0]] * 1e-4, rtol=1e-6)
+    assert imagery.warnings == ()
+
+
+def test_given_names_that_contradict_those_of_the_files_are_taken_with_a_warning(tmp_path: Path) -> None:
+    imagery = open_imagery(single_bands(tmp_path, ["a_B02", "a_B03", "infra"]), bands="B8,B4,B2")
+    assert imagery.bands.names == ("B08", "B04", "B02")
+    assert "calls its bands B02, B03, ?" in imagery.warnings[0]

@@ -47,13 +47,20 @@ def test_a_given_scale_that_gives_no_reflectance_warns_once(tmp_path: Path) -> N
     file = write_raster(tmp_path / "a.tif", reflectances() // 10, names=["B2", "B3"])
     (warning,) = open_imagery([file], scale=1e-4).warnings
     assert "99th percentile" in warning
+    assert warning.endswith("--scale 1e-3 would fit")
+
+
+def test_a_given_scale_upside_down_is_refused_with_the_likely_one(tmp_path: Path) -> None:
+    error = imagery_error([write_raster(tmp_path / "a.tif", reflectances(), names=["B2", "B3"])], scale=1e4)
+    assert "reflectance 5.9" in str(error)
+    assert error.hint.endswith("--scale 1e-4 would fit")
 
 
 @pytest.mark.real
 def test_the_aberystwyth_scene_stops_at_an_inferred_scale_and_warns_at_a_wrong_one(data: Path) -> None:
     path = data / "aberystwyth/s2_20210527.tif"
     assert "0.068" in str(imagery_error([path], bands=ABERYSTWYTH))
-    (warning,) = open_imagery([path], bands=ABERYSTWYTH, scale=1e-4).warnings
+    warning, _ = open_imagery([path], bands=ABERYSTWYTH, scale=1e-4).warnings
     assert "0.068" in warning
 
 
