@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
 from landmeta._imagery.extents import check_georeference, sub_window
+from landmeta._imagery.files import drawn_on as drawn_on
 from landmeta._imagery.files import fingerprint as fingerprint
 from landmeta._imagery.files import inspect
 from landmeta._imagery.mosaic import Floats, place

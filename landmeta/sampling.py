@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -96,7 +97,11 @@ def region_sample(
         around = chosen if labels is None else _label_corners(labels, height, width)
         blocks = [imagery.read(row, col, height, width) for row, col in around[:_BLOCKS]]
     stack = np.stack(blocks)
-    fill = np.nan_to_num(np.nanmean(np.where(np.isfinite(stack), stack, np.nan), axis=(0, 2, 3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # a band without data has no mean: it is filled with 0
+        fill = np.nan_to_num(np.nanmean(np.where(np.isfinite(stack), stack, np.nan), axis=(0, 2, 3)))
     return torch.from_numpy(fill.astype(np.float32)), _probed(torch.from_numpy(stack))
 
 

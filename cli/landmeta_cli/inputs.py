@@ -58,8 +58,9 @@ def read_inputs(request: AdaptRequest) -> Inputs:
     imagery = open_imagery(paths, bands=request.bands, scale=request.scale, offset=request.offset)
     mapped = clip(imagery, region)
     labels = read_labels(label_path, imagery, column=column)
-    name = region.name if region else paths[0].stem
-    return Inputs(name, imagery, mapped, outline_of(region), labels, (*paths, label_path))
+    name = region.name if region else paths[0].resolve().stem
+    read = (*paths, label_path, *file_of(region))
+    return Inputs(name, imagery, mapped, outline_of(region), labels, read)
 
 
 def resolved(region: str | None) -> Region | None:
@@ -96,6 +97,11 @@ def outline_of(region: Region | None) -> Geometry | None:
     from odc.geo.geom import Geometry
 
     return Geometry(region.geometry, crs=region.crs)
+
+
+def file_of(region: Region | None) -> tuple[Path, ...]:
+    """The vector file of a region, if it is one."""
+    return () if region is None or region.file is None else (region.file,)
 
 
 def clip(imagery: Imagery, region: Region | None) -> Imagery:

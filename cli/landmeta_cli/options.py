@@ -33,7 +33,10 @@ Device = Annotated[
 MinArea = Annotated[
     float | None,
     typer.Option(
-        help="Write polygons as well (polygons.gpkg), none smaller than so many hectares.", min=0.0, **OUTPUT
+        help="Write polygons as well (polygons.gpkg), none smaller than so many hectares.",
+        min=0.0,
+        max=1e9,
+        **OUTPUT,
     ),
 ]
 StabilityBlocks = Annotated[

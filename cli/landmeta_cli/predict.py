@@ -99,6 +99,7 @@ def predict(
 
     if dry_run:
         found = estimate(request)
+        say_all("warning", found.warnings)
         emit_json(asdict(found)) if as_json else emit(estimate_text(found))
         return
     with progress_bars() as progress:

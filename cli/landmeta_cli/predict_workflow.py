@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landmeta.checksums import sha256
 from landmeta.devices import DeviceName
-from landmeta.errors import CheckpointError, ClusterError, DeviceError, ImageryError
+from landmeta.errors import CheckpointError, ClusterError, DeviceError
 from landmeta.memory import peak_memory
 from landmeta_cli.console import Progress
-from landmeta_cli.inputs import clip, outline_of, pixel_metres, resolved
+from landmeta_cli.fitting import apart, check_scale, fitting
+from landmeta_cli.inputs import clip, file_of, outline_of, resolved
 from landmeta_cli.mapping import Cluster, Products, Region, device_for, meets, unmeasured, write_products
 from landmeta_cli.requests import PredictRequest
 from landmeta_cli.run_folder import check_target, staged
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
 
 MODEL = "model.safetensors"
 _TRIED = 64  # blocks that are looked at for one with data, all over the map
-_PIXEL_RATIO = 1.5
-"""Pixels that differ more in size than this show objects at another scale than the model knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a prediction starts from, read and validated: nothing is written yet."""
+    """What a prediction starts from, read and validated: nothing is written yet.
+
+    `notes` are those of the model that a map keeps; `region_file` is the region's vector file, if it has one.
+    """
 
     model: Ensemble | PublishedEnsemble
     folder: Path
@@ -47,6 +49,7 @@ class Prepared:
     imagery: Imagery
     outline: Geometry | None
     region: str
+    region_file: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Estimate:
     """What a map would take, from one of its blocks: seconds and megabytes, without the pages.
 
     `looked_at` blocks were read to find one with data; without any (`found_data`) the model's own fill values
-    were mapped, so the time is that of a map that has data everywhere.
+    were mapped, so the time is that of a map that has data everywhere. `warnings` are those of the imagery.
     """
 
     blocks: int
@@ -64,6 +67,7 @@ class Estimate:
     disk_mb: float
     looked_at: int
     found_data: bool
+    warnings: tuple[str, ...]
 
 
 def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunResult:
@@ -76,7 +80,7 @@ def predict_run(request: PredictRequest, *, progress: Progress = silent) -> RunR
     _check_out(request)
     with watch.stage("read"):
         prepared = prepare(request)
-    paths = (*prepared.imagery.paths, prepared.folder)
+    paths = (*prepared.imagery.paths, *prepared.region_file, prepared.folder)
     _check_out(request, prepared)
     from landmeta.checkpoints import save_ensemble
     from landmeta_maps.report import write_report
@@ -119,7 +123,7 @@ def prepare(request: PredictRequest) -> Prepared:
         CheckpointError: There is no model in the run, or it is damaged.
         ImageryError: The imagery cannot be understood, lacks a band of the model, has pixels of quite
             another size than those the model was adapted on, or a scale that was only inferred where the
-            model's was given and differs.
+            model's was not and differs.
         RegionError: The region is unknown or misses the imagery.
     """
     from landmeta.checkpoints import load_ensemble, read_header
@@ -130,15 +134,14 @@ def prepare(request: PredictRequest) -> Prepared:
     notes, _ = read_header(folder / MODEL)
     region = resolved(request.region)
     whole = open_imagery(request.imagery, bands=request.bands, scale=request.scale, offset=request.offset)
-    _check_scale(whole, notes)
-    imagery = _fitting(whole, model.bands.names, notes.get("pixel_m"))
-    name = region.name if region else request.imagery[0].stem
+    check_scale(whole, model.bands, notes)
+    imagery = clip(fitting(whole, model.bands.names, notes.get("pixel_m")), region)
+    imagery = replace(imagery, warnings=(*imagery.warnings, *apart(imagery, model.fill)))
+    name = region.name if region else request.imagery[0].resolve().stem
     kept: dict[str, Any] = {
-        key: notes[key]
-        for key in ("start_sha256", "effort", "seed", "pixel_m", "scale", "offset")
-        if key in notes
+        key: notes[key] for key in ("start_sha256", "effort", "seed", "pixel_m", "scale_from") if key in notes
     }
-    return Prepared(model, folder, kept, device, clip(imagery, region), outline_of(region), name)
+    return Prepared(model, folder, kept, device, imagery, outline_of(region), name, file_of(region))
 
 
 def _out(request: PredictRequest) -> Path:
@@ -147,7 +150,9 @@ def _out(request: PredictRequest) -> Path:
 
 def _check_out(request: PredictRequest, prepared: Prepared | None = None) -> None:
     """See that the run can be written, and replaces nothing that it reads: neither imagery nor the model."""
-    inputs = (*prepared.imagery.paths, prepared.folder / MODEL) if prepared else ()
+    inputs: tuple[Path, ...] = ()
+    if prepared is not None:
+        inputs = (*prepared.imagery.paths, *prepared.region_file, prepared.folder / MODEL)
     check_target(_out(request), overwrite=request.overwrite, resume=request.resume, inputs=inputs)
 
 
@@ -179,33 +184,6 @@ def model_folder(run: Path) -> Path:
             return folder
     msg = f"{run} holds no adapted model: expected model/model.safetensors in it"
     raise CheckpointError(msg, "give the folder of a finished landmeta adapt")
-
-
-def _check_scale(imagery: Imagery, notes: Mapping[str, Any]) -> None:
-    """Refuse to infer a scale that the model's imagery had to be told: ten times too dark maps something."""
-    now = (imagery.bands.scale, imagery.bands.offset)
-    then = (notes.get("scale", now[0]), notes.get("offset", now[1]))
-    if imagery.scale_from == "inferred" and now != then:
-        msg = (
-            f"the imagery does not say its scale: {now[0]:g} and offset {now[1]:g} would be inferred, "
-            f"but the model was adapted to imagery read with --scale {then[0]:g} --offset {then[1]:g}"
-        )
-        raise ImageryError(msg, "give --scale and --offset of this imagery")
-
-
-def _fitting(imagery: Imagery, bands: tuple[str, ...], pixel_m: float | None) -> Imagery:
-    """The imagery with the model's bands in the model's order."""
-    if lacking := [name for name in bands if name not in imagery.bands.names]:
-        msg = (
-            f"the imagery has the bands {', '.join(imagery.bands.names)}; "
-            f"the model needs {', '.join(lacking)} as well"
-        )
-        raise ImageryError(msg, f"give imagery with {', '.join(bands)}, or adapt a model to these bands")
-    found = pixel_metres(imagery.grid)
-    if pixel_m and not 1 / _PIXEL_RATIO < found / pixel_m < _PIXEL_RATIO:
-        msg = f"the imagery has pixels of {found:.3g} m; the model was adapted to pixels of {pixel_m:.3g} m"
-        raise ImageryError(msg, "resample the imagery, or adapt a model to this resolution")
-    return imagery.pick(bands)
 
 
 def estimate(request: PredictRequest) -> Estimate:
@@ -241,7 +219,8 @@ def estimate(request: PredictRequest) -> Estimate:
     held = sum(w.height * w.width for w in windows) + 2 * pixels
     disk = held * (3 + 2 * len(model.legend)) / 2**20
     looked_at = len(tried) if window is None else tried.index(window) + 1
-    return Estimate(len(windows), pixels, seconds, peak, disk, looked_at, window is not None)
+    found = window is not None
+    return Estimate(len(windows), pixels, seconds, peak, disk, looked_at, found, imagery.warnings)
 
 
 def _spread(windows: Sequence[BlockWindow]) -> list[BlockWindow]:
@@ -320,6 +299,15 @@ def _origin(folder: Path) -> dict[str, Any]:
     made = {"path": str(folder), "sha256": sha256(folder / MODEL)}
     try:
         there = json.loads((folder.parent / "report.json").read_text(encoding="utf-8"))
-        return made | {"region": there["region"], "holdout": there["holdout"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        first = there.get("model_from") or there  # a run that only maps has its model from another one
+        return made | {"region": str(first["region"]), "holdout": _holdout(first["holdout"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return made | {"region": None, "holdout": None}
+
+
+def _holdout(there: Any) -> dict[str, Any] | None:
+    """The hold-out in another run's report, seen to have what this one tells of it: people edit files."""
+    if there is None:
+        return None
+    low, high = (float(v) for v in there["ci95"])
+    return {**there, "metric": str(there["metric"]), "value": float(there["value"]), "ci95": [low, high]}

@@ -82,13 +82,18 @@ def commit() -> str | None:
 
 def _input(path: Path) -> dict[str, Any]:
     base = path if path.is_dir() else path.parent
-    return {"path": str(path), "files": {str(p.relative_to(base)): sha256(p) for p in _files(path)}}
+    names = ((p.relative_to(base) if p.is_relative_to(base) else p, p) for p in _files(path))
+    return {"path": str(path), "files": {str(name): sha256(p) for name, p in names}}
 
 
 def _files(path: Path) -> list[Path]:
     """Files of a folder, or a file with the parts that belong to it."""
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file())
+    if path.suffix.lower() == ".vrt":
+        from landmeta.raster import drawn_on
+
+        return [path, *drawn_on(path)]
     parts = [path.with_suffix(s) for s in _SIDECARS] if path.suffix.lower() == ".shp" else []
     return [path, *(p for p in parts if p.is_file())]
 

@@ -165,15 +165,13 @@ def _model_notes(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
     from landmeta.checkpoints import starter_path
     from landmeta.checksums import sha256
 
-    notes = {
+    return {
         "start_sha256": sha256(request.checkpoint or starter_path()),
         "effort": request.effort.value,
         "seed": request.seed,
         "pixel_m": round(pixel_metres(inputs.imagery.grid), 4),
+        "scale_from": inputs.imagery.scale_from,
     }
-    if request.scale is None and not request.offset:
-        return notes
-    return notes | {"scale": inputs.imagery.bands.scale, "offset": inputs.imagery.bands.offset}
 
 
 def settings(request: AdaptRequest) -> dict[str, Any]:

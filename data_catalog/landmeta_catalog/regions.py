@@ -35,7 +35,8 @@ class Region:
 
     `geometry` is in `crs`, both None where the whole of the imagery is meant. Of a catalogue region it is
     the box of 100 km around its place, as its footprint is not known. `imagery` and `labels` are None where
-    the user has to give them. `place` tells in words where it lies, "" where the name does.
+    the user has to give them. `place` tells in words where it lies, "" where the name does; `file` is the
+    vector file that holds the geometry, if one does.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Region:
     imagery: tuple[Path, ...] | None = None
     labels: Path | None = None
     place: str = ""
+    file: Path | None = None
 
 
 def resolve_region(text: str) -> Region:
@@ -135,7 +137,7 @@ def _vector(path: Path) -> Region:
     if area.area == 0:
         msg = f"the region {path} covers no area: polygons are expected, {len(shapes)} other shapes found"
         raise RegionError(msg, "give a file with polygons, or a box west,south,east,north")
-    return Region(path.stem, "vector", area, CRS.from_user_input(layers[0].crs))
+    return Region(path.stem, "vector", area, CRS.from_user_input(layers[0].crs), file=path)
 
 
 def _country(country: Country) -> Region:

@@ -237,18 +237,17 @@ def fingerprint(path: Path) -> list[tuple[str, int, str]]:
         ImageryError: the file is gone or damaged.
     """
     with reading(path):
-        others = sorted(other for other in _drawn_on(path) - {path.resolve()} if other.is_file())
-        return [_fingerprint(one) for one in (path, *others)]
+        return [_fingerprint(one) for one in (path, *drawn_on(path))]
 
 
-def _drawn_on(path: Path) -> set[Path]:
-    """All files of a raster, through VRTs of VRTs: GDAL lists those of one level."""
+def drawn_on(path: Path) -> list[Path]:
+    """Other files that a raster takes its pixels from, in VRTs of VRTs too: GDAL lists those of one level."""
     found, waiting = {path.resolve()}, [path]
     while waiting:
         new = _files_of(waiting.pop()) - found
         found |= new
         waiting += [one for one in new if one.suffix.lower() == ".vrt"]
-    return found
+    return sorted(other for other in found - {path.resolve()} if other.is_file())
 
 
 def _files_of(path: Path) -> set[Path]:

@@ -83,7 +83,7 @@ def polygons(codes: np.ndarray, summary: MapSummary, min_area_ha: float) -> gpd.
 
 def without_small(codes: np.ndarray, least: int) -> np.ndarray:
     """Class codes with patches of fewer than `least` pixels given to a neighbour; nodata stays as it is."""
-    valid = codes != NODATA
+    valid, least = codes != NODATA, min(least, codes.size - 1)  # more than all pixels leaves none anyway
     # By and by: where all patches are small, one pass with the whole size finds no neighbour to join.
     sizes = [2**i for i in range(1, max(least - 1, 0).bit_length())]
     for size in (*sizes, *([least] * _PASSES if least > 1 else ())):

@@ -108,3 +108,17 @@ def landmeta(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         return Said(code, *capfd.readouterr())
 
     return call
+
+
+@pytest.fixture(scope="session")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the scene."""
+    folder = tmp_path_factory.mktemp("adapted")
+    write_raster(folder / "scene.tif", pixels())
+    polygons().to_file(folder / "labels.gpkg")
+    code = run(
+        ["adapt", "--imagery", str(folder / "scene.tif"), "--scale", "1e-4", "--out", str(folder / "run")]
+        + ["--labels", str(folder / "labels.gpkg"), "--label-column", "class"]
+    )
+    assert code == 0
+    return folder / "run"

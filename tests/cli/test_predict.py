@@ -18,10 +18,9 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import Polygon
 
 from landmeta import cluster, prediction
-from landmeta_cli.app import run
 from landmeta_maps import polygons as polygons_module
 
-from .conftest import LEFT, TOP, Said, Scene, pixels, polygons, write_raster
+from .conftest import LEFT, TOP, Said, Scene, pixels, write_raster
 
 RASTERS = ("landcover.tif", "probabilities.tif", "confidence.tif")
 BANDS = ("B02", "B03", "B04", "B08")
@@ -29,20 +28,6 @@ BANDS = ("B02", "B03", "B04", "B08")
 
 def sums(folder: Path) -> list[str]:
     return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in RASTERS]
-
-
-@pytest.fixture(scope="module")
-def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on the scene."""
-    folder = tmp_path_factory.mktemp("adapted")
-    write_raster(folder / "scene.tif", pixels())
-    polygons().to_file(folder / "labels.gpkg")
-    code = run(
-        ["adapt", "--imagery", str(folder / "scene.tif"), "--scale", "1e-4", "--out", str(folder / "run")]
-        + ["--labels", str(folder / "labels.gpkg"), "--label-column", "class"]
-    )
-    assert code == 0
-    return folder / "run"
 
 
 @pytest.fixture(autouse=True)
