@@ -131,7 +131,8 @@ def _resumable(out: Path) -> Iterator[None]:
     try:
         yield
     except LandmetaError as error:
-        if _stopped(staging_folder(out)) and "--resume" not in error.hint:
+        way_on = any(word in error.hint for word in ("--resume", "--overwrite"))
+        if _stopped(staging_folder(out)) and not way_on:
             error.hint = f"{error.hint}; {_GO_ON}" if error.hint else _GO_ON
         raise
     except KeyboardInterrupt as stop:

@@ -17,10 +17,12 @@ _FIELDS = (("value", 0, 5), ("name", 2, 2), ("R", 0, 6), ("G", 0, 7), ("B", 0, 8
 
 
 def remove_sidecars(raster: Path) -> None:
-    """Remove what describes an older raster of this name: statistics, names, overviews, masks, style."""
+    """Remove what GDAL keeps beside an older raster of this name: statistics, names, overviews, masks.
+
+    A style (`.qml`) is somebody's work, and not about this or that raster's pixels.
+    """
     for suffix in _STALE:
         raster.with_name(raster.name + suffix).unlink(missing_ok=True)
-    raster.with_suffix(".qml").unlink(missing_ok=True)
 
 
 def write_sidecars(legend: Legend, raster: Path) -> None:

@@ -187,8 +187,32 @@ def test_what_others_left_beside_an_older_raster_goes_with_it(tmp_path: Path) ->
     write_run(out, dict.fromkeys(files, "old"))
     for name in ("probabilities.tif.aux.xml", "landcover.tif.ovr", "landcover.tif.msk", "mine.tif.aux.xml"):
         (out / name).write_text("statistics")
+    (out / "probabilities.qml").write_text("my colours")
     write_run(out, dict.fromkeys(files, "new"))
-    assert content(out) == dict.fromkeys(files, "new") | {"mine.tif.aux.xml": "statistics"}
+    mine = {"mine.tif.aux.xml": "statistics", "probabilities.qml": "my colours"}
+    assert content(out) == dict.fromkeys(files, "new") | mine
+
+
+def stopped(out: Path, hint: str) -> None:
+    """Finish a block, then stop by a fault with this hint."""
+    with staged(out, resume=True) as folder:
+        (folder / "blocks").mkdir(exist_ok=True)
+        (folder / "blocks" / "1.npz").touch()
+        msg = "stopped"
+        raise OutputError(msg, hint)
+
+
+@pytest.mark.parametrize(
+    ("hint", "more"),
+    [
+        ("free some space", "; finished blocks are kept: the same command with --resume goes on"),
+        ("give the same arguments, or --overwrite to start anew", ""),
+    ],
+)
+def test_a_fault_says_once_how_to_go_on(tmp_path: Path, hint: str, more: str) -> None:
+    with pytest.raises(OutputError) as fault:
+        stopped(tmp_path / "run", hint)
+    assert fault.value.hint == hint + more
 
 
 def interrupted(out: Path, names: Iterable[str]) -> None:

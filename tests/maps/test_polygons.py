@@ -9,10 +9,12 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from landmeta.classmap import ClassMap
 from landmeta.errors import OutputError
+from landmeta_maps.areas import row_pixel_areas
 from landmeta_maps.polygons import LAYER, polygons, without_small, write_polygons
 from landmeta_maps.summary import summarize
 from landmeta_maps.writer import write_map
@@ -100,3 +102,18 @@ def test_a_small_patch_amid_nodata_is_left_out(class_map: ClassMap) -> None:
 def test_a_map_that_is_gone_is_named(class_map: ClassMap, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"polygons\.gpkg"):
         write_polygons(tmp_path, summarize(class_map), 1.0)
+
+
+def test_areas_are_those_of_the_rows_where_polygons_lie(make_class_map: Callable[..., ClassMap]) -> None:
+    grid = GeoBox((60, 20), Affine(1, 0, 0, 0, -1, 60), "EPSG:4326")
+    summary = summarize(make_class_map(grid))
+    codes = np.full((60, 20), 1, np.uint8)
+    codes[30:] = 2
+    table = polygons(codes, summary, 0).set_index("code")
+    north, south = (float(v) for v in row_pixel_areas(grid)[[15, 45]])
+    assert table.loc[1, "area_ha"] / table.loc[2, "area_ha"] == pytest.approx(north / south, rel=0.01)
+
+
+def test_a_minimum_above_the_whole_map_leaves_no_polygon(class_map: ClassMap) -> None:
+    summary = summarize(class_map)
+    assert len(polygons(np.full((20, 20), 1, np.uint8), summary, 1e9)) == 0
