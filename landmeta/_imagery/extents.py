@@ -122,6 +122,8 @@ def degrees_extent(grid: GeoBox) -> Bounds:
 def _outline_degrees(grid: GeoBox, margin: float = 0.0) -> BaseGeometry:
     """Outline of a grid in degrees, without a jump at the 180th meridian."""
     ring = transform_geometry(outline(grid, margin), _crs_of(grid), DEGREES)
+    if _crs_of(grid).geographic:
+        return ring  # no projection has cut it, and it may go all the way round
     first = float(shapely.get_coordinates(ring)[0, 0])
 
     def unwrap(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -196,7 +198,7 @@ def _meet(grid: GeoBox, shape: BaseGeometry, crs: CRS) -> BaseGeometry:
     Cut in degrees first: far from the imagery its projection may not be defined.
     """
     home, frame = _crs_of(grid), shapely.box(*grid.boundingbox.bbox)
-    if crs == home:
+    if crs == home and not home.geographic:  # degrees count from -180 here and from 0 there
         return shape & frame
     near = _outline_degrees(grid, _MARGIN)
     there = shapely.make_valid(transform_geometry(shape, crs, DEGREES))

@@ -27,6 +27,9 @@ Floats hold reflectance (0..1), the numbers of a 16-bit sensor (up to 65,535; do
 taken off) or dB. -9999, -32768, 1e20 and -3.4e38 are what programs put where there is nothing; one of them
 would spoil all pixels that the network sees together with it."""
 
+_FILLS = (-9999, -32768)
+"""The same of signed integers, which may be dB in any steps: only what is never anything else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -61,7 +64,7 @@ class Piece:
         bad = np.zeros((rows, cols), bool)
         for file, index in self.channels:
             nodata = file.nodata[index - 1]
-            if np.dtype(file.dtypes[index - 1]).kind == "f":
+            if np.dtype(file.dtypes[index - 1]).kind in "fi":
                 values = file.read((index,), row, col, rows, cols)[0]
                 bad |= _impossible(values) & ~_declared(values, nodata)
         return int(bad.sum())
@@ -87,13 +90,13 @@ class Piece:
 
 
 def _blank(raw: NDArray[Any], nodata: tuple[float | None, ...]) -> Floats:
-    """Float32 copy of stored numbers with nodata and, of floats, impossible values as NaN."""
+    """Float32 copy of stored numbers with nodata and impossible values as NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         values = raw.astype(np.float32)
     for band, value in enumerate(nodata):
         if value is not None:
             values[band][_declared(raw[band], value)] = np.nan
-    if raw.dtype.kind == "f":
+    if raw.dtype.kind in "fi":
         values[_impossible(raw)] = np.nan
     return values
 
@@ -108,7 +111,9 @@ def _declared(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
 
 
 def _impossible(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where floats are NaN, infinite or of a size that no measurement has."""
+    """Where floats are NaN, infinite or of a size that no measurement has, and signed integers are a fill."""
+    if values.dtype.kind == "i":
+        return np.isin(values, _FILLS)
     low, high = _POSSIBLE
     with np.errstate(invalid="ignore"):
         return np.asarray(~((values > low) & (values < high)))

@@ -105,8 +105,9 @@ def footprint_lonlat(grid: GeoBox) -> BaseGeometry:
     meridian = middle_longitude(grid)
     xs, ys = zip(*(grid.affine * corner for corner in ring), strict=True)
     lon, lat = Transformer.from_crs(str(grid.crs), 4326, always_xy=True).transform(xs, ys)
-    around = [(meridian + (x - meridian + 180) % 360 - 180, y) for x, y in zip(lon, lat, strict=True)]
-    outline = Polygon([(round(x, _DECIMALS), round(y, _DECIMALS)) for x, y in around])
+    # What goes all the way round ends at 180 degrees from the middle on either side.
+    around = [x if abs(x - meridian) <= 180 else meridian + (x - meridian + 180) % 360 - 180 for x in lon]
+    outline = Polygon([(round(x, _DECIMALS), round(y, _DECIMALS)) for x, y in zip(around, lat, strict=True)])
     return _cut_at_180(outline)
 
 

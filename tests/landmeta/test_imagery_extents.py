@@ -8,7 +8,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
 
-from landmeta._imagery.extents import transform_geometry
+from landmeta._imagery.extents import degrees_extent, transform_geometry
 from landmeta.errors import RegionError
 from landmeta.raster import Imagery, imagery_of_array, open_imagery
 
@@ -155,3 +155,13 @@ def test_regions_on_both_sides_of_the_180th_meridian_are_found(
     assert cols[0] <= found.origin[1] < found.origin[1] + found.shape[1] <= cols[1]
     with pytest.raises(RegionError, match="misses the imagery"):
         imagery.clip((0.0, -18.0, 1.0, -17.0))
+
+
+@pytest.mark.parametrize("west", [-180, 0])
+def test_a_raster_of_the_whole_globe_holds_every_region(west: float) -> None:
+    grid = GeoBox((18, 36), Affine(10, 0, west, 0, -10, 90), "EPSG:4326")
+    imagery = imagery_of_array(np.zeros((1, 18, 36), np.float32), ("B02",), grid)
+    assert degrees_extent(grid) == (west, -90, west + 360, 90)
+    for place in (-175.0, -15.0, 5.0, 165.0):
+        clipped = imagery.clip((place, 1.0, place + 4, 4.0))
+        assert (clipped.grid.boundingbox.left - place) % 360 == pytest.approx(355)

@@ -125,6 +125,15 @@ def test_fill_of_floats_is_nodata_and_counted_where_it_is_not_declared(
     assert [w.split()[0] for w in imagery.warnings] == ([] if declared else ["1"])
 
 
+@pytest.mark.parametrize("value", [-9999, -32768])
+def test_fill_of_signed_integers_that_is_not_declared_is_nodata_too(tmp_path: Path, value: int) -> None:
+    values = reflectances().astype(np.int16)
+    values[1, 4, 5], values[0, 0, 0] = value, -9998
+    imagery = open_imagery([write_raster(tmp_path / "a.tif", values, names=["B2", "B3"])])
+    assert np.argwhere(np.isnan(imagery.read(0, 0, 16, 16))).tolist() == [[1, 4, 5]]
+    assert [w.split()[0] for w in imagery.warnings] == ["1"]
+
+
 def test_numbers_of_a_sensor_stored_as_floats_stay(tmp_path: Path) -> None:
     values = reflectances().astype(np.float32)
     values[0, 3, 3], values[1, 3, 3] = 65_535, -1000

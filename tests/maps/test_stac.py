@@ -149,3 +149,8 @@ def test_a_grid_across_180_degrees_is_cut_in_two(
     assert [round(outline.bounds[i]) for i in (0, 2)] == [-180, 180]
     west, _, east, _ = item["bbox"]
     assert west > 170 > -170 > east
+
+
+def test_a_grid_all_around_the_globe_keeps_both_ends() -> None:
+    whole = GeoBox((18, 36), Affine(10, 0, -180, 0, -10, 90), "EPSG:4326")
+    assert footprint_lonlat(whole).bounds == (-180, -90, 180, 90)
