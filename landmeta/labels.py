@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from landmeta._imagery.extents import (
 )
 from landmeta._imagery.files import RasterFile, inspect
 from landmeta._imagery.naming import SUFFIXES
+from landmeta._labels.classes import number_classes
 from landmeta._labels.features import (
     FORMAT_HINT,
     ClassValue,
@@ -34,12 +34,11 @@ from landmeta._labels.features import (
 )
 from landmeta._labels.pixels import Covered, burn, outlines, patches, sample_raster, settle
 from landmeta.errors import ImageryError, LabelError
-from landmeta.legend import NODATA, Legend, legend_for
+from landmeta.legend import Legend
 from landmeta.raster import Imagery
 
 _BLOCK = 512
 _FEWEST = 2
-_MOST_CLASSES = 254
 _OVERLAP_HINT = "--labels must overlap --imagery (and --region); check the CRS of both"
 
 
@@ -108,7 +107,7 @@ def read_labels(
     found = _find(Path(path), imagery, target, column)
     if not len(found.covered.rows):
         raise _outside(Path(path), found, imagery, target)
-    named, chosen = _classes(found.values, legend)
+    named, chosen = number_classes(found.values, legend)
     valid = _has_data(imagery, found.covered)
     covered = found.covered.take(valid)
     notes = [*found.notes, *_counted(int((~valid).sum()), "labelled pixels have no imagery (nodata)")]
@@ -225,34 +224,6 @@ def _outside(path: Path, found: _Found, imagery: Imagery, target: CRS) -> LabelE
         f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
     )
     return LabelError(msg, _OVERLAP_HINT)
-
-
-def _classes(values: Sequence[ClassValue], legend: Legend | None) -> tuple[dict[ClassValue, int], Legend]:
-    """Code of each class value, and the legend of these classes."""
-    if legend is not None:
-        return _of_legend(values, legend)
-    if len(values) > _MOST_CLASSES:
-        msg = f"the labels have {len(values)} different classes, expected at most {_MOST_CLASSES}"
-        raise LabelError(msg, "--label-column says which column holds the class")
-    names = {value: f"class {value}" if isinstance(value, int) else value for value in values}
-    # A number stays the code of its class where a class raster can hold it.
-    numbers = [value for value in values if isinstance(value, int) and 0 <= value < NODATA]
-    codes = numbers if len(numbers) == len(values) else None
-    chosen = legend_for([names[value] for value in values], codes)
-    code_of = dict(zip(chosen.names, chosen.codes, strict=True))
-    return {value: code_of[name] for value, name in names.items()}, chosen
-
-
-def _of_legend(values: Sequence[ClassValue], legend: Legend) -> tuple[dict[ClassValue, int], Legend]:
-    known: dict[ClassValue, int] = {}
-    for land_class in legend:
-        known.update({land_class.code: land_class.code, land_class.name: land_class.code})
-    strange = [str(value) for value in values if value not in known]
-    if strange:
-        msg = f"the labels hold {', '.join(strange[:6])}, which the legend ({', '.join(legend.names)}) lacks"
-        raise LabelError(msg, "give labels of this legend, or read them without one")
-    used = {value: known[value] for value in values}
-    return used, Legend(tuple(c for c in legend if c.code in used.values()))
 
 
 def _has_data(imagery: Imagery, covered: Covered) -> Bool[np.ndarray, "sample"]:

@@ -1,0 +1,45 @@
+"""Codes and names of the classes that labels hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from landmeta._labels.features import ClassValue
+from landmeta.errors import LabelError
+from landmeta.legend import NODATA, Legend, legend_for
+
+_MOST_CLASSES = 254
+
+
+def number_classes(
+    values: Sequence[ClassValue], legend: Legend | None
+) -> tuple[dict[ClassValue, int], Legend]:
+    """Code of each class value, and the legend of these classes.
+
+    Raises:
+        LabelError: too many classes for a map, or one that `legend` lacks.
+    """
+    if legend is not None:
+        return _of_legend(values, legend)
+    if len(values) > _MOST_CLASSES:
+        msg = f"the labels have {len(values)} different classes, expected at most {_MOST_CLASSES}"
+        raise LabelError(msg, "--label-column says which column holds the class")
+    names = {value: f"class {value}" if isinstance(value, int) else value for value in values}
+    # A number stays the code of its class where a class raster can hold it.
+    numbers = [value for value in values if isinstance(value, int) and 0 <= value < NODATA]
+    codes = numbers if len(numbers) == len(values) else None
+    chosen = legend_for([names[value] for value in values], codes)
+    code_of = dict(zip(chosen.names, chosen.codes, strict=True))
+    return {value: code_of[name] for value, name in names.items()}, chosen
+
+
+def _of_legend(values: Sequence[ClassValue], legend: Legend) -> tuple[dict[ClassValue, int], Legend]:
+    known: dict[ClassValue, int] = {}
+    for land_class in legend:
+        known.update({land_class.code: land_class.code, land_class.name: land_class.code})
+    strange = [str(value) for value in values if value not in known]
+    if strange:
+        msg = f"the labels hold {', '.join(strange[:6])}, which the legend ({', '.join(legend.names)}) lacks"
+        raise LabelError(msg, "give labels of this legend, or read them without one")
+    used = {value: known[value] for value in values}
+    return used, Legend(tuple(c for c in legend if c.code in used.values()))
