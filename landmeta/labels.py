@@ -22,7 +22,7 @@ from landmeta._imagery.extents import (
 )
 from landmeta._imagery.files import RasterFile, inspect
 from landmeta._imagery.naming import SUFFIXES
-from landmeta._labels.classes import number_classes
+from landmeta._labels.classes import alike, number_classes
 from landmeta._labels.features import (
     FORMAT_HINT,
     ClassValue,
@@ -49,7 +49,7 @@ class Labels:
     `rows`, `cols`: position on the imagery's grid. `codes`: class code of `legend`. `groups`: the polygon,
     point, patch or tile that the pixel comes from, in file order: what hold-out keeps together.
     `footprints`: one row a group (`group`, `class_name`, `geometry` in the imagery's CRS).
-    `warnings`: one line each about what was reprojected or left out.
+    `warnings`: one line each about what was reprojected or left out, or looks like a slip.
     """
 
     legend: Legend
@@ -110,7 +110,8 @@ def read_labels(
     named, chosen = number_classes(found.values, legend)
     valid = _has_data(imagery, found.covered)
     covered = found.covered.take(valid)
-    notes = [*found.notes, *_counted(int((~valid).sum()), "labelled pixels have no imagery (nodata)")]
+    notes = [*found.notes, *alike(found.values)]
+    notes += _counted(int((~valid).sum()), "labelled pixels have no imagery (nodata)")
     codes = np.array([named[v] for v in found.values], np.int64)[found.group_class[covered.owner]]
     if not len(codes):
         msg = f"all {len(valid)} labelled pixels of {path} lie where the imagery has no data"

@@ -1,4 +1,4 @@
-"""Codes and names of the classes that labels hold."""
+"""Codes and names of the classes that labels hold, and what looks like a slip in them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,28 @@ def number_classes(
     chosen = legend_for([names[value] for value in values], codes)
     code_of = dict(zip(chosen.names, chosen.codes, strict=True))
     return {value: code_of[name] for value, name in names.items()}, chosen
+
+
+def alike(values: Sequence[ClassValue]) -> list[str]:
+    """One line for each set of class names that only upper and lower case or spaces tell apart."""
+    families: dict[str, list[str]] = {}
+    for name in sorted(value for value in values if isinstance(value, str)):
+        families.setdefault(_plain(name), []).append(name)
+    return [_apart(names) for names in families.values() if len(names) > 1]
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _apart(names: Sequence[str]) -> str:
+    by_case = len({name.casefold() for name in names}) == 1
+    # Spaces are seen in quotes only.
+    what, shown = ("case", names) if by_case else ("case or spaces", [repr(name) for name in names])
+    return (
+        f"classes differ only in {what}: {', '.join(shown)}; they stay apart, merge them in the labels "
+        "if they are one"
+    )
 
 
 def _of_legend(values: Sequence[ClassValue], legend: Legend) -> tuple[dict[ClassValue, int], Legend]:
