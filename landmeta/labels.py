@@ -22,7 +22,7 @@ from landmeta._imagery.extents import (
 )
 from landmeta._imagery.files import RasterFile, inspect
 from landmeta._imagery.naming import SUFFIXES
-from landmeta._labels.classes import alike, number_classes
+from landmeta._labels.classes import alike, like_background, number_classes
 from landmeta._labels.features import (
     FORMAT_HINT,
     ClassValue,
@@ -178,6 +178,7 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
             f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
         )
         raise LabelError(msg, _OVERLAP_HINT)
+    notes += like_background(file, codes, covered.owner)
     groups = patches(covered, imagery.shape[1])
     group_class = np.empty(int(groups.max()) + 1, np.int64)
     group_class[groups] = covered.owner

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from landmeta._imagery.files import RasterFile
 from landmeta._labels.features import ClassValue
 from landmeta.errors import LabelError
 from landmeta.legend import NODATA, Legend, legend_for
 
 _MOST_CLASSES = 254
+_MOST_OF_ALL = 0.9
+"""Share of the labelled pixels above which a code is rather what surrounds the labels."""
 
 
 def number_classes(
@@ -53,6 +59,27 @@ def _apart(names: Sequence[str]) -> str:
         f"classes differ only in {what}: {', '.join(shown)}; they stay apart, merge them in the labels "
         "if they are one"
     )
+
+
+def like_background(file: RasterFile, codes: NDArray[np.int64], owner: NDArray[np.int64]) -> list[str]:
+    """One line for each code of a label raster without nodata that may stand for pixels without a label.
+
+    Args:
+        file: the label raster.
+        codes: its distinct codes on the imagery.
+        owner: position in `codes` of each labelled pixel.
+    """
+    kind = np.dtype(file.dtypes[0])
+    if file.nodata[0] is not None:
+        return []
+    highest = np.iinfo(kind).max if np.issubdtype(kind, np.integer) else None
+    shares = np.bincount(owner, minlength=len(codes)) / len(owner)
+    return [
+        f"code {code} of {file.path.name} looks like background, {share:.1%} of the labelled pixels have it: "
+        f"it is taken as a class unless the file declares it as nodata (gdal_edit -a_nodata {code})"
+        for code, share in zip(codes.tolist(), shares.tolist(), strict=True)
+        if code == highest or share > _MOST_OF_ALL
+    ]
 
 
 def _of_legend(values: Sequence[ClassValue], legend: Legend) -> tuple[dict[ClassValue, int], Legend]:
