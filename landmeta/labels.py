@@ -93,7 +93,7 @@ def read_labels(
         imagery: what is labelled; only blocks with labels are read.
         column: column of the class, in vector files.
         legend: what numbers or names in the labels mean, for example `WORLDCOVER`; by default the codes
-            of `legend_for`, and numbers keep their value and are called `class 3`.
+            of `legend_for`, and numbers (digits in text too) keep their value and are called `class 3`.
 
     Raises:
         LabelError: nothing there, no CRS, no class column, all outside the imagery or on nodata, one class
@@ -107,10 +107,10 @@ def read_labels(
     found = _find(Path(path), imagery, target, column)
     if not len(found.covered.rows):
         raise _outside(Path(path), found, imagery, target)
-    named, chosen = number_classes(found.values, legend)
+    named, chosen, renumbered = number_classes(found.values, legend)
     valid = _has_data(imagery, found.covered)
     covered = found.covered.take(valid)
-    notes = [*found.notes, *alike(found.values)]
+    notes = [*found.notes, *alike(found.values), *renumbered]
     notes += _counted(int((~valid).sum()), "labelled pixels have no imagery (nodata)")
     codes = np.array([named[v] for v in found.values], np.int64)[found.group_class[covered.owner]]
     if not len(codes):

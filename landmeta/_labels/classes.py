@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +14,53 @@ from landmeta.errors import LabelError
 from landmeta.legend import NODATA, Legend, legend_for
 
 _MOST_CLASSES = 254
+_DIGITS = re.compile(r"-?[0-9]{1,18}")
+_LISTED = 12
 _MOST_OF_ALL = 0.9
 """Share of the labelled pixels above which a code is rather what surrounds the labels."""
 
 
 def number_classes(
     values: Sequence[ClassValue], legend: Legend | None
-) -> tuple[dict[ClassValue, int], Legend]:
-    """Code of each class value, and the legend of these classes.
+) -> tuple[dict[ClassValue, int], Legend, list[str]]:
+    """Code of each class value, the legend of these classes, and a line where numbers are no codes.
+
+    Digits in text, as shapefiles often hold them, are the numbers that they spell.
 
     Raises:
         LabelError: too many classes for a map, or one that `legend` lacks.
     """
+    numbers = _numbers(values)
+    # 10 and 010 are two classes to whoever wrote them, and only one number.
+    apart = len(set(numbers.values())) == len(values)
     if legend is not None:
-        return _of_legend(values, legend)
+        return *_of_legend(values, numbers if apart else {}, legend), []
     if len(values) > _MOST_CLASSES:
         msg = f"the labels have {len(values)} different classes, expected at most {_MOST_CLASSES}"
         raise LabelError(msg, "--label-column says which column holds the class")
-    names = {value: f"class {value}" if isinstance(value, int) else value for value in values}
+    names = {value: f"class {numbers[value] if apart else value}" if numbers else value for value in values}
     # A number stays the code of its class where a class raster can hold it.
-    numbers = [value for value in values if isinstance(value, int) and 0 <= value < NODATA]
-    codes = numbers if len(numbers) == len(values) else None
-    chosen = legend_for([names[value] for value in values], codes)
+    fit = apart and all(0 <= number < NODATA for number in numbers.values())
+    chosen = legend_for([str(name) for name in names.values()], list(numbers.values()) if fit else None)
     code_of = dict(zip(chosen.names, chosen.codes, strict=True))
-    return {value: code_of[name] for value, name in names.items()}, chosen
+    named = {value: code_of[str(name)] for value, name in names.items()}
+    return named, chosen, [] if fit else _renumbered(numbers, named)
+
+
+def _numbers(values: Sequence[ClassValue]) -> dict[ClassValue, int]:
+    """The whole number that each value is or spells; nothing where one of them is a name."""
+    spelled = [value for value in values if isinstance(value, int) or _DIGITS.fullmatch(value)]
+    return {value: int(value) for value in spelled} if len(spelled) == len(values) else {}
+
+
+def _renumbered(numbers: Mapping[ClassValue, int], named: Mapping[ClassValue, int]) -> list[str]:
+    by_code = sorted(numbers, key=lambda value: named[value])
+    moved = [f"class {v} has code {named[v]} in the map" for v in by_code if numbers[v] != named[v]]
+    if not moved:
+        return []
+    more = [f"{len(moved) - _LISTED} more are in the legend"] if len(moved) > _LISTED else []
+    why = f"a map's codes are 0 to {NODATA - 1}, one a class"
+    return [f"{', '.join([*moved[:_LISTED], *more])}: {why}"]
 
 
 def alike(values: Sequence[ClassValue]) -> list[str]:
@@ -82,13 +106,16 @@ def like_background(file: RasterFile, codes: NDArray[np.int64], owner: NDArray[n
     ]
 
 
-def _of_legend(values: Sequence[ClassValue], legend: Legend) -> tuple[dict[ClassValue, int], Legend]:
+def _of_legend(
+    values: Sequence[ClassValue], numbers: Mapping[ClassValue, int], legend: Legend
+) -> tuple[dict[ClassValue, int], Legend]:
     known: dict[ClassValue, int] = {}
     for land_class in legend:
         known.update({land_class.code: land_class.code, land_class.name: land_class.code})
-    strange = [str(value) for value in values if value not in known]
+    meant = {value: numbers.get(value, value) for value in values}
+    strange = [str(value) for value in values if meant[value] not in known]
     if strange:
         msg = f"the labels hold {', '.join(strange[:6])}, which the legend ({', '.join(legend.names)}) lacks"
         raise LabelError(msg, "give labels of this legend, or read them without one")
-    used = {value: known[value] for value in values}
+    used = {value: known[meant[value]] for value in values}
     return used, Legend(tuple(c for c in legend if c.code in used.values()))

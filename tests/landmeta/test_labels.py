@@ -55,17 +55,6 @@ def test_of_clipped_imagery_the_clipped_grid_is_labelled(tmp_path: Path) -> None
 # --- classes ---------------------------------------------------------------------------------------
 
 
-def test_whole_numbers_keep_their_value_as_code(tmp_path: Path) -> None:
-    labels = read_labels(write_vector(tmp_path / "a.gpkg", TWO, [7, 3]), flat_imagery())
-    assert [(c.code, c.name) for c in labels.legend] == [(3, "class 3"), (7, "class 7")]
-    assert pixels_of(labels, "class 7") == block(0, 0, 2, 2)
-
-
-def test_numbers_beyond_a_class_raster_are_counted_from_one(tmp_path: Path) -> None:
-    labels = read_labels(write_vector(tmp_path / "a.gpkg", TWO, [311, 112]), flat_imagery())
-    assert [(c.code, c.name) for c in labels.legend] == [(1, "class 112"), (2, "class 311")]
-
-
 def test_a_column_of_very_many_values_holds_no_classes(tmp_path: Path) -> None:
     shapes = [centre(i // 20, i % 20) for i in range(300)]
     error = label_error(write_vector(tmp_path / "a.gpkg", shapes, [f"id{i}" for i in range(300)]))
