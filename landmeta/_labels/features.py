@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,8 +115,14 @@ def _layers(path: Path) -> dict[str, tuple[str, ...]]:
         raise LabelError(msg, FORMAT_HINT) from error
     if not found:
         msg = f"{path} holds no layer with shapes"
-        raise LabelError(msg, FORMAT_HINT)
+        raise LabelError(msg, _csv_hint(path) if path.suffix.lower() == ".csv" else FORMAT_HINT)
     return found
+
+
+def _csv_hint(path: Path) -> str:
+    options = "-oo X_POSSIBLE_NAMES=lon -oo Y_POSSIBLE_NAMES=lat -a_srs EPSG:4326"
+    names = f"{shlex.quote(path.with_suffix('.gpkg').name)} {shlex.quote(path.name)}"
+    return f"make points of its coordinates, here in columns lon and lat: ogr2ogr {names} {options}"
 
 
 def _class_columns(

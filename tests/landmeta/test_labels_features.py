@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_labels_without_crs_are_refused(tmp_path: Path) -> None:
 def test_a_table_without_shapes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("class,value\nwater,1\n")
     assert "no layer with shapes" in str(label_error(tmp_path / "a.csv"))
+
+
+def test_a_table_of_coordinates_is_refused_with_the_command_that_makes_points_of_it(tmp_path: Path) -> None:
+    (tmp_path / "my labels.csv").write_text("lon,lat,class\n-3.0,52.3,water\n")
+    error = label_error(tmp_path / "my labels.csv")
+    assert "no layer with shapes" in str(error)
+    command = shlex.split(error.hint.partition(": ")[2])
+    assert command[:3] == ["ogr2ogr", "my labels.gpkg", "my labels.csv"]
+    assert command[3:] == [
+        *("-oo", "X_POSSIBLE_NAMES=lon", "-oo", "Y_POSSIBLE_NAMES=lat"),
+        *("-a_srs", "EPSG:4326"),
+    ]
 
 
 def test_a_file_of_lines_only_is_refused(tmp_path: Path) -> None:
