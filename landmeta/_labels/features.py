@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ ClassValue = str | int
 
 _CLASS_COLUMNS = ("class", "class_name", "classname", "label", "landcover", "land_cover", "lulc", "category")
 _COLUMN_HINT = "--label-column says which column holds the class"
+_LINES = "are lines, expected polygons or points"
 FORMAT_HINT = "--labels takes a vector file, a raster of class codes or a folder class/tile.tif"
 
 
@@ -100,9 +102,23 @@ def read_vector(path: Path, target: CRS, column: str | None) -> Features:
     values: pandas.Series = pandas.concat([t["class"] for t in tables], ignore_index=True)
     shapes, classes, dropped = _clean(geometry, values, next(iter(by_layer.values())))
     if not len(shapes):
-        msg = f"{path} holds no polygon or point that has a class"
-        raise LabelError(msg, FORMAT_HINT)
+        raise _nothing_left(path, geometry, dropped)
     return Features(shapes, classes, tuple(dict.fromkeys([*notes, *dropped])))
+
+
+def _nothing_left(path: Path, geometry: NDArray[np.object_], dropped: Sequence[str]) -> LabelError:
+    """The error that no label is left, with what is there instead."""
+    kinds = Counter(shape.geom_type for shape in geometry if shape is not None and not shape.is_empty)
+    found = [f"{count} {kind} features" for kind, count in kinds.items()] or [f"{len(geometry)} features"]
+    # Of lines the count by kind says it all.
+    why = [note.partition(":")[0] for note in dropped if _LINES not in note]
+    reason = f" ({', '.join(why)})" if why else ""
+    msg = (
+        f"{path} holds no polygon or point that has a class: "
+        f"found {', '.join(found)}{reason}, expected polygons or points"
+    )
+    lines = any("Line" in kind for kind in kinds)
+    return LabelError(msg, "buffer lines first, then they are polygons" if lines else FORMAT_HINT)
 
 
 def _layers(path: Path) -> dict[str, tuple[str, ...]]:
@@ -197,7 +213,7 @@ def _clean(
     counts = {
         "have no class": int((blank & ~empty).sum()),
         "have no shape": int(empty.sum()),
-        "are lines, expected polygons or points": int((~drawn).sum()),
+        _LINES: int((~drawn).sum()),
         "lie where the imagery's CRS is not defined": int((drawn & ~finite).sum()),
     }
     notes = [f"{count} labels {what}: left out" for what, count in counts.items() if count]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 
@@ -87,8 +88,29 @@ def test_a_table_of_coordinates_is_refused_with_the_command_that_makes_points_of
     ]
 
 
-def test_a_file_of_lines_only_is_refused(tmp_path: Path) -> None:
-    assert "no polygon or point" in str(label_error(write_vector(tmp_path / "a.gpkg", [LINE], ["a"])))
+def test_a_file_of_lines_only_is_refused_with_their_number(tmp_path: Path) -> None:
+    error = label_error(write_vector(tmp_path / "a.gpkg", [LINE] * 24, ["a", "b"] * 12))
+    assert "no polygon or point" in str(error)
+    assert str(error).endswith(": found 24 LineString features, expected polygons or points")
+    assert "buffer lines first" in error.hint
+
+
+def test_an_empty_layer_is_refused_as_zero_features(tmp_path: Path) -> None:
+    file = tmp_path / "a.gpkg"
+    pyogrio.write_dataframe(
+        geopandas.GeoDataFrame({"class": []}, geometry=[], crs=UTM), file, geometry_type="Polygon"
+    )
+    assert "found 0 features, expected polygons or points" in str(label_error(file))
+
+
+def test_a_file_of_labels_without_class_is_refused_with_their_number(tmp_path: Path) -> None:
+    error = label_error(write_vector(tmp_path / "a.gpkg", TWO, ["", " "]))
+    assert "found 2 Polygon features (2 labels have no class), expected" in str(error)
+
+
+def test_a_file_of_empty_shapes_is_refused_with_their_number(tmp_path: Path) -> None:
+    file = write_vector(tmp_path / "a.geojson", [shapely.Polygon()] * 2, ["a", "b"])
+    assert "found 2 features (2 labels have no shape), expected" in str(label_error(file))
 
 
 # --- columns and layers ----------------------------------------------------------------------------
