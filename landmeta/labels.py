@@ -29,6 +29,7 @@ from landmeta._labels.features import (
     Features,
     as_label_error,
     crs_name,
+    doubted_crs,
     read_tiles,
     read_vector,
 )
@@ -75,6 +76,7 @@ class _Found:
     geometry: NDArray[np.object_]
     notes: tuple[str, ...]
     unit: str = "pixels"
+    doubted: str = ""
 
 
 def read_labels(
@@ -157,7 +159,15 @@ def _of_features(features: Features, imagery: Imagery) -> _Found:
     if small:
         notes.append(f"{small} polygons hold no pixel's centre: each labels the pixel of its centroid")
     notes += _counted(disputed, "pixels are under labels of different classes")
-    return _Found(settled, values, group_class, features.geometry, tuple(notes), features.unit)
+    return _Found(
+        covered=settled,
+        values=values,
+        group_class=group_class,
+        geometry=features.geometry,
+        notes=tuple(notes),
+        unit=features.unit,
+        doubted=features.doubted,
+    )
 
 
 def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
@@ -172,12 +182,7 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
     if source != target:
         notes.insert(0, f"labels reprojected from {crs_name(source)} to {crs_name(target)}")
     if not len(covered.rows):
-        extent = describe(degrees_extent(GeoBox(file.shape, file.transform, file.crs)))
-        msg = (
-            f"all labels of {path} lie outside the imagery: it has no class code there; it spans {extent}, "
-            f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
-        )
-        raise LabelError(msg, _OVERLAP_HINT)
+        raise _raster_outside(file, imagery)
     notes += like_background(file, codes, covered.owner)
     groups = patches(covered, imagery.shape[1])
     group_class = np.empty(int(groups.max()) + 1, np.int64)
@@ -225,7 +230,28 @@ def _outside(path: Path, found: _Found, imagery: Imagery, target: CRS) -> LabelE
         f"all labels of {path} lie outside the imagery: they span {describe((west, south, east, north))}, "
         f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
     )
-    return LabelError(msg, _OVERLAP_HINT)
+    return _elsewhere(msg, found.doubted, "ogr2ogr -a_srs EPSG:4326 OUT IN")
+
+
+def _raster_outside(file: RasterFile, imagery: Imagery) -> LabelError:
+    grid = GeoBox(file.shape, file.transform, file.crs)
+    msg = (
+        f"all labels of {file.path} lie outside the imagery: it has no class code there; "
+        f"it spans {describe(degrees_extent(grid))}, "
+        f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
+    )
+    doubted = doubted_crs(grid.boundingbox.bbox, CRS(file.crs))
+    return _elsewhere(msg, doubted, f"gdal_edit -a_srs EPSG:4326 {file.path.name}")
+
+
+def _elsewhere(msg: str, doubted: str, mend: str) -> LabelError:
+    """The error that labels miss the imagery, with the command `mend` where their CRS seems to be wrong."""
+    if not doubted:
+        return LabelError(msg, _OVERLAP_HINT)
+    return LabelError(
+        f"{msg}; the coordinates look like degrees though the file says {doubted}",
+        f"if they are degrees, write that into the file: {mend}",
+    )
 
 
 def _has_data(imagery: Imagery, covered: Covered) -> Bool[np.ndarray, "sample"]:

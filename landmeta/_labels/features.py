@@ -19,7 +19,7 @@ from odc.geo.crs import CRS
 from pyogrio.errors import DataLayerError, DataSourceError
 from shapely.geometry.base import BaseGeometry
 
-from landmeta._imagery.extents import check_georeference, transform_geometry
+from landmeta._imagery.extents import Bounds, check_georeference, transform_geometry
 from landmeta._imagery.files import inspect
 from landmeta._imagery.naming import SUFFIXES
 from landmeta.errors import ImageryError, LabelError
@@ -37,13 +37,15 @@ FORMAT_HINT = "--labels takes a vector file, a raster of class codes or a folder
 class Features:
     """Polygons and points in the imagery's CRS with the class of each, in the order of the file.
 
-    `unit` is what a class must have two of: pixels, or tiles where a label is a whole tile.
+    `unit` is what a class must have two of: pixels, or tiles where a label is a whole tile. `doubted` names
+    the CRS of the file where it is projected and all coordinates look like degrees.
     """
 
     geometry: NDArray[np.object_]
     classes: tuple[ClassValue, ...]
     notes: tuple[str, ...] = ()
     unit: str = "pixels"
+    doubted: str = ""
 
 
 def as_label_error(error: ImageryError) -> LabelError:
@@ -92,10 +94,12 @@ def read_vector(path: Path, target: CRS, column: str | None) -> Features:
     """
     layers = _layers(path)
     by_layer = _class_columns(path, layers, column)
-    tables, notes = [], []
+    tables, notes, doubted = [], [], set()
     for layer, name in by_layer.items():
         table = _read_layer(path, layer, name)
         moved, note = _to_crs(table, path, target)
+        if len(table):
+            doubted.add(doubted_crs(tuple(table.total_bounds.tolist()), CRS(table.crs)))
         tables.append(moved)
         notes.extend(note)
     geometry = np.concatenate([t.geometry.to_numpy() for t in tables])
@@ -103,7 +107,12 @@ def read_vector(path: Path, target: CRS, column: str | None) -> Features:
     shapes, classes, dropped = _clean(geometry, values, next(iter(by_layer.values())))
     if not len(shapes):
         raise _nothing_left(path, geometry, dropped)
-    return Features(shapes, classes, tuple(dict.fromkeys([*notes, *dropped])))
+    return Features(
+        geometry=shapes,
+        classes=classes,
+        notes=tuple(dict.fromkeys([*notes, *dropped])),
+        doubted=doubted.pop() if len(doubted) == 1 else "",
+    )
 
 
 def _nothing_left(path: Path, geometry: NDArray[np.object_], dropped: Sequence[str]) -> LabelError:
@@ -190,6 +199,13 @@ def _to_crs(
         return table, []
     moved = table.to_crs(target.to_wkt())
     return moved, [f"labels reprojected from {crs_name(source)} to {crs_name(target)}"]
+
+
+def doubted_crs(bounds: Bounds, crs: CRS) -> str:
+    """Name of a projected CRS of which all coordinates look like degrees; of any other nothing."""
+    west, south, east, north = bounds
+    degrees = west >= -180 and east <= 180 and south >= -90 and north <= 90
+    return crs_name(crs) if degrees and crs.projected else ""
 
 
 def crs_name(crs: CRS) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 
@@ -87,6 +89,38 @@ def test_labels_all_outside_are_told_with_both_extents(tmp_path: Path) -> None:
 def test_a_label_raster_elsewhere_is_told_with_both_extents(tmp_path: Path) -> None:
     file = write_raster(tmp_path / "a.tif", np.ones((9, 9), np.uint8), at=(WEST + 90_000, NORTH))
     assert str(label_error(file)).count("west") == 2
+
+
+def degrees_as_utm(path: Path, layers: Sequence[str | None] = (None,)) -> Path:
+    """Labels in degrees in a file that says it is UTM."""
+    table = gpd.GeoDataFrame({"class": ["a", "b"]}, geometry=TWO, crs=UTM).to_crs("EPSG:4326")
+    for layer in layers:
+        table.set_crs(UTM, allow_override=True).to_file(path, layer=layer)
+    return path
+
+
+@pytest.mark.parametrize("layers", [(None,), ("one", "two")])
+def test_degrees_under_a_projected_crs_are_told_where_labels_are_outside(
+    tmp_path: Path, layers: Sequence[str | None]
+) -> None:
+    error = label_error(degrees_as_utm(tmp_path / "a.gpkg", layers))
+    assert "outside the imagery" in str(error)
+    assert str(error).endswith("; the coordinates look like degrees though the file says EPSG:32630")
+    assert "ogr2ogr -a_srs EPSG:4326" in error.hint
+
+
+def test_a_label_raster_in_degrees_under_a_projected_crs_is_told(tmp_path: Path) -> None:
+    file = write_raster(tmp_path / "a.tif", np.ones((9, 9), np.uint8), at=(-3.0, 52.3), pixel=1e-4)
+    error = label_error(file)
+    assert str(error).endswith("; the coordinates look like degrees though the file says EPSG:32630")
+    assert "gdal_edit -a_srs EPSG:4326 a.tif" in error.hint
+
+
+def test_labels_elsewhere_in_degrees_or_in_metres_are_not_doubted(tmp_path: Path) -> None:
+    shapes = [area(900, 0, 4, 4), area(900, 9, 4, 4)]
+    for name, crs in (("metres", UTM), ("degrees", "EPSG:4326")):
+        error = label_error(write_vector(tmp_path / f"{name}.gpkg", shapes, ["a", "b"], crs=crs))
+        assert "look like degrees" not in str(error)
 
 
 def test_labels_all_on_nodata_are_refused(tmp_path: Path) -> None:
