@@ -192,6 +192,13 @@ def test_a_folder_of_tiles_labels_their_footprints_and_a_tile_is_a_group(tmp_pat
     assert labels.footprints.geometry.area.tolist() == [1600] * 4
 
 
+def test_folders_of_tiles_that_are_named_by_codes_keep_them(tmp_path: Path) -> None:
+    labels = read_labels(
+        write_tiles(tmp_path, {"30": [(0, 0), (10, 0)], "10": [(0, 20), (20, 20)]}), flat_imagery()
+    )
+    assert [(c.code, c.name) for c in labels.legend] == [(10, "class 10"), (30, "class 30")]
+
+
 def test_a_class_of_one_tile_is_refused(tmp_path: Path) -> None:
     error = label_error(write_tiles(tmp_path, {"water": [(0, 0), (10, 0)], "forest": [(0, 20)]}))
     assert "2 tiles" in str(error)
