@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,23 @@ def one_sample_in_a_class(scene: Scene) -> Options:
     frame = polygons()
     frame.loc[len(frame)] = ["quarry", square(5, 20, 1)]
     return {"labels": labels_file(scene, frame)}
+
+
+def labels_in_a_csv(scene: Scene) -> Options:
+    path = scene.folder / "labels.csv"
+    path.write_text("lon,lat,class\n9.0,48.0,water\n")
+    return {"labels": path}
+
+
+def lines_only(scene: Scene) -> Options:
+    frame = polygons()
+    return {"labels": labels_file(scene, frame.set_geometry(frame.boundary))}
+
+
+def degrees_called_metres(scene: Scene) -> Options:
+    frame = polygons()
+    degrees = frame.to_crs("EPSG:4326")
+    return {"labels": labels_file(scene, degrees.set_crs(frame.crs, allow_override=True))}
 
 
 def one_class(scene: Scene) -> Options:
@@ -152,6 +170,9 @@ CASES = [
     (no_crs, "CRS"),
     (labels_outside, "outside"),
     (one_sample_in_a_class, "quarry"),
+    (labels_in_a_csv, r"labels\.csv holds no layer"),
+    (lines_only, r"found \d+ LineString features"),
+    (degrees_called_metres, "look like degrees"),
     (one_class, "one class|only.*water"),
     (no_such_column, "landuse"),
     (unknown_bands, "purple"),
@@ -225,6 +246,17 @@ def with_labels_in_degrees(scene: Scene) -> Options:
     return {"labels": labels_file(scene, polygons().to_crs("EPSG:4326"))}
 
 
+def with_classes_in_two_cases(scene: Scene) -> Options:
+    frame = polygons()
+    frame.loc[frame.index[frame["class"] == "water"][0], "class"] = "WATER"
+    return {"labels": labels_file(scene, frame)}
+
+
+def with_codes_beyond_a_map(scene: Scene) -> Options:
+    frame = polygons()
+    return {"labels": labels_file(scene, frame.assign(**{"class": 300 + frame["class"].factorize()[0]}))}
+
+
 def with_points(scene: Scene) -> Options:
     frame = polygons()
     points = frame.set_geometry(
@@ -238,6 +270,8 @@ COUNTED = [
     (with_labels_on_nodata, "nodata"),
     (with_some_labels_outside, "outside"),
     (with_labels_in_degrees, "reproject"),
+    (with_classes_in_two_cases, "differ only in case: WATER, water"),
+    (with_codes_beyond_a_map, "class 300 has code 1 in the map"),
     (with_points, ""),
 ]
 
@@ -251,3 +285,5 @@ def test_what_can_be_left_out_is_counted_and_the_map_is_made(
     warned = [line for line in said.err.splitlines() if line.startswith("warning: ")]
     assert not words or any(re.search(words, line) for line in warned), said.err
     assert (tmp_path / "runs" / "out" / "landcover.tif").is_file()
+    report = (tmp_path / "runs" / "out" / "report.html").read_text()
+    assert not words or re.search(words, html.unescape(report))
