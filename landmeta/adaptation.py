@@ -61,10 +61,10 @@ class Adapted:
     """
 
     ensemble: Ensemble | PublishedEnsemble
-    features: Float[Tensor, "sample feature"]
-    samples: Int[np.ndarray, " sample"]
-    start: Start
-    refit: Refit | None = None
+    features: Float[Tensor, "sample feature"] = field(repr=False)
+    samples: Int[np.ndarray, " sample"] = field(repr=False)
+    start: Start = field(repr=False)
+    refit: Refit | None = field(default=None, repr=False)
     timing_s: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     temperature: float = 1.0

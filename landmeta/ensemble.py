@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -41,10 +41,10 @@ class Ensemble:
         bands: Bands and scale of the imagery it was adapted on.
     """
 
-    network: ResNet12
-    moments: Moments
-    heads: Heads
-    fill: Tensor
+    network: ResNet12 = field(repr=False)
+    moments: Moments = field(repr=False)
+    heads: Heads = field(repr=False)
+    fill: Tensor = field(repr=False)
     legend: Legend
     bands: BandSet
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -65,9 +65,9 @@ def adapt_class(
 class PublishedEnsemble:
     """One whole network a class, as a mapping model: dense logits at stride 8, moments of each window."""
 
-    network: ResNet12
-    class_models: tuple[dict[str, Tensor], ...]
-    fill: Tensor
+    network: ResNet12 = field(repr=False)
+    class_models: tuple[dict[str, Tensor], ...] = field(repr=False)
+    fill: Tensor = field(repr=False)
     legend: Legend
     bands: BandSet
 

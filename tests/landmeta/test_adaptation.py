@@ -58,6 +58,14 @@ def test_hold_out_of_a_tuned_network_tunes_it_anew_on_the_groups_that_are_left(s
     assert len(np.unique(inner[fold != 0])) > 1  # else no step is taken and the start is what is measured
 
 
+def test_an_adapted_model_is_shown_in_a_few_words(stripes):
+    imagery, labels, _ = stripes
+    shown = repr(adapt_region(imagery, labels))
+    assert "tensor" not in shown
+    assert len(shown) < 1000
+    assert labels.legend.names[0] in shown
+
+
 def test_an_unknown_effort_is_refused(stripes):
     with pytest.raises(ValueError, match="quick, standard, full, paper"):
         adapt_region(*stripes[:2], effort="heroic")
