@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -75,3 +77,14 @@ def labels(class_map: ClassMap) -> Labels:
     )
     at = np.array([240, 60])
     return Labels(class_map.legend, at, at[::-1].copy(), np.array([1, 7]), np.array([0, 1]), table)
+
+
+QUIET = "quic no-first-run background-networking component-update sync gpu"
+
+
+def headless(chromium: str, profile: Path, *flags: str) -> str:
+    """What Chromium prints; a later flag overrides an earlier one, as the size of the window."""
+    quiet = [f"--{'' if word.startswith('no-') else 'disable-'}{word}" for word in QUIET.split()]
+    command = [chromium, "--headless", "--no-sandbox", *quiet, f"--user-data-dir={profile}"]
+    command += ["--virtual-time-budget=8000", "--window-size=1200,800", *flags]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=100).stdout

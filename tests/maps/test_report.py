@@ -14,6 +14,8 @@ from landmeta.raster import Imagery
 from landmeta_maps.report import write_report
 from landmeta_maps.summary import summarize
 
+from .conftest import headless
+
 SCORE = {
     "metric": "balanced_accuracy",
     "value": 0.912,
@@ -172,6 +174,42 @@ def test_everything_optional_is_shown(report: dict[str, Any], tmp_path: Path) ->
     ):
         assert words in page
     assert values["confusion"] == [[36, 4], [1, 7]]
+
+
+def with_classes(report: dict[str, Any], count: int) -> dict[str, Any]:
+    """The report with so many classes of long names, and what was taken for what."""
+    item = report["classes"][0]
+    classes = [item | {"code": i, "name": f"Closed forest, evergreen needle leaf {i}"} for i in range(count)]
+    counts = np.full((count, count), 88) + np.eye(count, dtype=int) * 2400
+    return report | {"classes": classes, "confusion": counts}
+
+
+@pytest.mark.parametrize(("count", "turned"), [(3, False), (4, True)])
+def test_names_over_many_columns_are_turned(
+    count: int, turned: bool, report: dict[str, Any], tmp_path: Path
+) -> None:
+    page, _ = written(with_classes(report, count), tmp_path)
+    assert ('<table class="confusion turned"' in page) is turned
+    assert f"--classes:{count}" in page
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("count", "width", "printed"), [(7, 1400, False), (12, 1400, False), (12, 500, False), (20, 673, True)]
+)
+def test_the_table_of_what_is_taken_for_what_fits_its_box(
+    count: int, width: int, printed: bool, report: dict[str, Any], chromium: str, tmp_path: Path
+) -> None:
+    page, _ = written(with_classes(report, count), tmp_path)
+    page = page.replace("@media print", "@media all") if printed else page
+    measure = """<script>for (const box of document.querySelectorAll(".wide"))
+      document.body.append(`[${box.scrollWidth} of ${box.clientWidth}]`);</script>"""
+    (tmp_path / "measured.html").write_text(page.replace("</body>", f"{measure}</body>"))
+    target = (tmp_path / "measured.html").as_uri()
+    dom = headless(chromium, tmp_path / "profile", f"--window-size={width},3000", "--dump-dom", target)
+    found = re.findall(r"\[(\d+) of (\d+)\]", dom)
+    assert len(found) == 2
+    assert [content for content, _ in found] == [box for _, box in found]
 
 
 def test_a_map_without_area_is_no_division_by_zero(report: dict[str, Any], tmp_path: Path) -> None:

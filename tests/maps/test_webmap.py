@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,8 @@ from landmeta.legend import LandClass, Legend
 from landmeta.raster import Imagery
 from landmeta_maps.summary import summarize
 from landmeta_maps.webmap import legend_rows, write_web_map
+
+from .conftest import headless
 
 OVERLAYS = ("True colour", "Land cover", "Confidence")
 
@@ -153,27 +154,17 @@ def test_labels_lie_on_the_map_across_180_degrees(
     assert bounds[0][1] - 0.1 < ring[:, 0].min() < ring[:, 0].max() < bounds[1][1] + 0.1
 
 
-QUIET = "quic no-first-run background-networking component-update sync gpu"
-
-
-def _headless(chromium: str, profile: Path, *flags: str) -> str:
-    quiet = [f"--{'' if word.startswith('no-') else 'disable-'}{word}" for word in QUIET.split()]
-    command = [chromium, "--headless", "--no-sandbox", *quiet, f"--user-data-dir={profile}"]
-    command += ["--virtual-time-budget=8000", "--window-size=1200,800", *flags]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=100).stdout
-
-
 @pytest.mark.browser
 def test_a_browser_shows_the_images_the_legend_and_the_labels(
     chromium: str, page: Path, tmp_path: Path
 ) -> None:
-    dom = _headless(chromium, tmp_path / "profile", "--dump-dom", page.as_uri())
+    dom = headless(chromium, tmp_path / "profile", "--dump-dom", page.as_uri())
     shown = re.findall(r'<img class="leaflet-image-layer[^>]*alt="([^"]+)"', dom)
     assert shown == ["True colour", "Land cover"]  # confidence waits to be asked for
     assert dom.count("leaflet-control-layers-selector") >= 6
     assert "leaflet-control-scale-line" in dom
     assert re.search(r"<canvas[^>]*leaflet-zoom-animated", dom)  # the labels
-    _headless(chromium, tmp_path / "profile", f"--screenshot={tmp_path / 'page.png'}", page.as_uri())
+    headless(chromium, tmp_path / "profile", f"--screenshot={tmp_path / 'page.png'}", page.as_uri())
     with Image.open(tmp_path / "page.png") as image:
         pixels = np.asarray(image.convert("RGB"))[:, 300:].reshape(-1, 3)
     assert len(np.unique(pixels, axis=0)) > 1000  # the map is there, not just its background
