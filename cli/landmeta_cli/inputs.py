@@ -30,7 +30,8 @@ class Inputs:
         outline: Boundary outside which the map has no data; None where the window is all there is.
         labels: The labelled pixels, positions on the grid of `imagery`.
         paths: Files and folders read.
-        scene: The tiles of a tile store and which of them are labelled, where the region is one of a store.
+        scene: The tiles of a tile store and which of them are labelled, where these are the labels.
+        stored: Whether the imagery is of a tile store, which gives reflectance whatever scale is asked for.
     """
 
     region: str
@@ -40,6 +41,7 @@ class Inputs:
     labels: Labels
     paths: tuple[Path, ...]
     scene: StoreScene | None = None
+    stored: bool = False
 
 
 def read_inputs(request: AdaptRequest) -> Inputs:

@@ -19,7 +19,7 @@ from landmeta_cli.inputs import clip, file_of, outline_of, resolved
 from landmeta_cli.mapping import Cluster, Products, Region, device_for, meets, unmeasured, write_products
 from landmeta_cli.requests import PredictRequest
 from landmeta_cli.run_folder import check_target, staged
-from landmeta_cli.run_report import build_report
+from landmeta_cli.run_report import build_report, imagery_used
 from landmeta_cli.runs import RunResult, Watch, silent, write_records
 
 if TYPE_CHECKING:
@@ -290,6 +290,7 @@ def _report(
         timing_s=timing_s,
         warnings=[*prepared.imagery.warnings, *unmeasured(request.stability_blocks, stable)],
         settings=_settings(request, prepared),
+        imagery=imagery_used(prepared.imagery),
     )
     return report | {"model_from": _origin(prepared.folder)}
 

@@ -14,6 +14,7 @@ from landmeta_cli.provenance import version
 if TYPE_CHECKING:
     from landmeta.assessment import Comparison, Holdout
     from landmeta.labels import Labels
+    from landmeta.raster import Imagery
     from landmeta_maps.summary import MapSummary
 
 SCHEMA = 1
@@ -31,6 +32,7 @@ def build_report(
     timing_s: Mapping[str, float],
     warnings: Iterable[str],
     settings: Mapping[str, Any],
+    imagery: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The report, schema 1 (adding a field is fine, renaming one is not)."""
     holdout = comparison.ours if comparison else None
@@ -49,6 +51,23 @@ def build_report(
         "timing_s": {stage: round(seconds, 2) for stage, seconds in timing_s.items()},
         "warnings": list(warnings),
         "settings": dict(settings),
+        "imagery": dict(imagery),
+    }
+
+
+def imagery_used(imagery: Imagery, *, stored: bool = False) -> dict[str, Any]:
+    """How the imagery was read: bands by name, scale, offset and where the scale is from.
+
+    The tiles of a store (`stored`) come as reflectance: no scale and offset were applied to them.
+    """
+    bands = imagery.bands
+    if stored:
+        return {"bands": list(bands.names), "scale": None, "offset": None, "scale_from": "store"}
+    return {
+        "bands": list(bands.names),
+        "scale": bands.scale,
+        "offset": bands.offset,
+        "scale_from": imagery.scale_from,
     }
 
 

@@ -33,9 +33,10 @@ def read_store_inputs(request: AdaptRequest, place: StoreRegion) -> Inputs:
     scene = open_store_scene(place, shots=request.shots, seed=request.seed, bands=request.bands)
     paths = scene.imagery.paths
     if request.labels is None:
-        return Inputs(place.name, scene.imagery, scene.imagery, None, scene.labels, paths, scene)
+        return Inputs(place.name, scene.imagery, scene.imagery, None, scene.labels, paths, scene, stored=True)
     labels = read_labels(request.labels, scene.imagery, column=request.label_column)
-    return Inputs(place.name, scene.imagery, scene.imagery, None, labels, (*paths, request.labels))
+    paths = (*paths, request.labels)
+    return Inputs(place.name, scene.imagery, scene.imagery, None, labels, paths, stored=True)
 
 
 def score_tiles(scene: StoreScene, folder: Path) -> dict[str, Any]:

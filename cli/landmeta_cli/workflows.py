@@ -14,7 +14,7 @@ from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
 from landmeta_cli.mapping import Products, Region, device_for, unmeasured, write_products
 from landmeta_cli.requests import AdaptRequest, Effort
 from landmeta_cli.run_folder import check_target, staged
-from landmeta_cli.run_report import build_report, verdict
+from landmeta_cli.run_report import build_report, imagery_used, verdict
 from landmeta_cli.runs import RunResult, Watch, silent, write_records
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _write(
             inputs=inputs.paths,
             command=request.command,
             seed=request.seed,
-            settings=settings(request),
+            settings=settings(request, inputs),
         )
     return RunResult(out, report)
 
@@ -174,15 +174,16 @@ def _model_notes(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def settings(request: AdaptRequest) -> dict[str, Any]:
+def settings(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
     """What of a request decides the result, as plain values for report and provenance."""
+    drawn = inputs.scene is not None  # elsewhere the labels are what they are
     return {
         "region": request.region,
         "bands": request.bands,
         "scale": request.scale,
         "offset": request.offset,
         "label_column": request.label_column,
-        "shots": request.shots,
+        "shots": request.shots if drawn else None,
         "effort": request.effort.value,
         "checkpoint": None if request.checkpoint is None else str(request.checkpoint),
         "device": request.device,
@@ -216,5 +217,6 @@ def _report(
         stability=stable,
         timing_s=timing_s,
         warnings=findings,
-        settings=settings(request),
+        settings=settings(request, inputs),
+        imagery=imagery_used(inputs.imagery, stored=inputs.stored),
     )

@@ -1,4 +1,4 @@
-"""Sentences of the report: what the accuracy estimates, and who wins against the random forest."""
+"""Words of the report: what the accuracy estimates, who wins against the random forest, how it was made."""
 
 from __future__ import annotations
 
@@ -79,3 +79,49 @@ def _undecided_words(difference: float, points: str, paired: Mapping[str, Any] |
         who = f"The {leader} is ahead by {points}"
     why = "the interval of the difference includes zero" if paired else "the intervals overlap"
     return f"{who}, but {why}: these labels do not tell which of them is better."
+
+
+_READ = ("bands", "scale", "offset")
+_SOURCES = {"given": "given", "file": "from the file"}
+
+
+def setting_rows(settings: Mapping[str, Any], imagery: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Names and values of the settings that played a part, with how the imagery was read for what was asked.
+
+    `imagery` has `bands`, `scale`, `offset` and `scale_from` (given, file, inferred, store); None where that
+    is not known. A setting that is None was not given, or was not needed.
+    """
+    asked = {name: value for name, value in settings.items() if imagery is None or name not in _READ}
+    rows = [(name, _setting(value)) for name, value in asked.items() if value is not None]
+    if imagery is None:
+        return rows
+    read = [("bands", ", ".join(imagery["bands"])), ("scale", _scale_words(imagery))]
+    if imagery["scale_from"] != "store":
+        read.append(("offset", _offset_words(imagery, settings.get("offset"))))
+    return read + rows
+
+
+def _setting(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _scale_words(imagery: Mapping[str, Any]) -> str:
+    if imagery["scale_from"] == "store":
+        return "reflectance, from the tile store"
+    kind = "integers" if imagery["scale"] != 1 else "decimal numbers"
+    return f"{_figure(imagery['scale'])}, {_SOURCES.get(imagery['scale_from'], f'inferred from {kind}')}"
+
+
+def _offset_words(imagery: Mapping[str, Any], asked: float | None) -> str:
+    if asked:
+        return f"{_figure(imagery['offset'])}, given"
+    source = "from the file" if imagery["scale_from"] == "file" else "none was given"
+    return f"{_figure(imagery['offset'])}, {source}"
+
+
+def _figure(value: float) -> str:
+    """The number as people write scales: 0.01, 1e-4, 2.75e-5."""
+    if value == 0 or abs(value) >= 1e-3:
+        return f"{value:g}"
+    digits, power = f"{value:e}".split("e")
+    return f"{float(digits):g}e{int(power)}"

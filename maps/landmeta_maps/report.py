@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from landmeta_maps._atomic import write_text
-from landmeta_maps._report_words import describe_rival, estimate_words, origin_words
+from landmeta_maps._report_words import describe_rival, estimate_words, origin_words, setting_rows
 from landmeta_maps.areas import share_text
 from landmeta_maps.color import class_table, ink, true_color
 from landmeta_maps.picture import palette_png, rgba_png, true_color_overview
@@ -42,11 +42,11 @@ def write_report(
     `report` has the fields of `REQUIRED`, each as in the run folder's schema 1: `classes` a list of
     {code, name, color, area_ha, support, recall}, `holdout` and `random_forest` each {metric, value, ci95,
     block, folds, n}, `stability` a mapping of names to shares 0..1, `timing_s` of stages to seconds.
-    Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `confusion` (rows are
-    labels, columns the map, in the order of `classes`), `unlabelled_tiles` {shots, apart, all}
-    with n, accuracy and balanced_accuracy in each of the last two, `model_from` {region, holdout} where the
-    model was adapted in another run, `paired` {diff, ci95} (ours less the
-    forest), `citation`.
+    Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `imagery` {bands, scale,
+    offset, scale_from} as it was read, `confusion` (rows are labels, columns the map, in the order of
+    `classes`), `unlabelled_tiles` {shots, apart, all} with n, accuracy and balanced_accuracy in each of the
+    last two, `model_from` {region, holdout} where the model was adapted in another run, `paired` {diff, ci95}
+    (ours less the forest), `citation`.
     Numbers that are not finite become null. The pictures need `summary` and `imagery`. Everything is
     inside the page: it opens anywhere and prints.
 
@@ -113,6 +113,7 @@ def _render(values: dict[str, Any], pictures: list[dict[str, str]]) -> str:
         origin=origin_words(values["model_from"]) if values.get("model_from") else None,
         estimate=estimate_words(values["holdout"]),
         rival=describe_rival(values["holdout"], values["random_forest"], values.get("paired")),
+        settings=setting_rows(values.get("settings", {}), values.get("imagery")),
         tested=all("tested" in item for item in values["classes"]),
         confusion=_confusion(values.get("confusion")),
     )
@@ -123,7 +124,6 @@ _OPTIONAL: dict[str, Any] = {
     "date": None,
     "version": None,
     "command": None,
-    "settings": {},
     "citation": None,
     "unlabelled_tiles": None,
 }

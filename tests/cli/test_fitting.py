@@ -32,6 +32,10 @@ def test_a_scale_that_the_model_was_told_is_not_inferred(
     assert "imagery of scale 0.001 and offset 0" in said.err
     assert not out.exists()
     assert landmeta("predict", run_folder, "--imagery", bright, "--scale", "2e-4", "--out", out).code == 0
+    report = json.loads((out / "report.json").read_text())
+    bands = ["B02", "B03", "B04", "B08"]
+    assert report["imagery"] == {"bands": bands, "scale": 2e-4, "offset": 0.0, "scale_from": "given"}
+    assert "2e-4, given" in (out / "report.html").read_text()
     told = landmeta("predict", out, "--imagery", bright, "--out", tmp_path / "third")
     assert "scale 0.001" in told.err  # the model's own, also from a run that only maps
 

@@ -130,6 +130,8 @@ def test_a_run_maps_the_region_and_scores_its_unlabelled_tiles(store: Path, tmp_
     request = AdaptRequest(region=f"{store}/capetown-autumn", shots=3, out=out)
     report = adapt_run(request).report
     assert report["region"] == "dfc2020/CapeTown-autumn"
+    assert report["settings"]["shots"] == 3
+    assert report["imagery"] == {"bands": list(BANDS), "scale": None, "offset": None, "scale_from": "store"}
     found = report["unlabelled_tiles"]
     assert found["shots"] == 3
     assert found["apart"] is None  # a scene of 384 px has no two tiles that far apart

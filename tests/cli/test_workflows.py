@@ -96,6 +96,18 @@ def test_the_report_has_the_fields_of_schema_1(folder: Path) -> None:
         assert 0.4 < score["value"] <= 1  # type: ignore[index]
 
 
+def test_the_report_tells_how_the_imagery_was_read_and_no_setting_that_plays_no_part(
+    request_: AdaptRequest, folder: Path
+) -> None:
+    bands = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
+    report = report_of(folder)
+    assert report["imagery"] == {"bands": bands, "scale": SCALE, "offset": 0.0, "scale_from": "given"}
+    assert report["settings"]["shots"] is None  # type: ignore[index]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<td>Shots</td>" not in page
+    assert ", ".join(bands) in page
+
+
 def test_class_areas_add_up_to_the_mapped_area(folder: Path) -> None:
     with rasterio.open(folder / "landcover.tif") as cover:
         mapped = int((cover.read(1) != cover.nodata).sum())

@@ -176,6 +176,44 @@ def test_everything_optional_is_shown(report: dict[str, Any], tmp_path: Path) ->
     assert values["confusion"] == [[36, 4], [1, 7]]
 
 
+def table_of(page: str, caption: str) -> dict[str, str]:
+    """The rows of the table with this caption: names and values."""
+    part = page.split(f"<caption>{caption}</caption>")[1].split("</table>")[0]
+    return dict(re.findall(r"<td>(.*?)</td><td[^>]*>(.*?)</td>", part))
+
+
+@pytest.mark.parametrize(
+    ("imagery", "asked", "scale", "offset"),
+    [
+        ((1e-4, 0.0, "inferred"), 0.0, "1e-4, inferred from integers", "0, none was given"),
+        ((1.0, 0.0, "inferred"), 0.0, "1, inferred from decimal numbers", "0, none was given"),
+        ((1e-4, -0.1, "inferred"), -0.1, "1e-4, inferred from integers", "-0.1, given"),
+        ((2.75e-5, -0.2, "file"), 0.0, "2.75e-5, from the file", "-0.2, from the file"),
+        ((0.01, 0.0, "given"), 0.0, "0.01, given", "0, none was given"),
+    ],
+)
+def test_the_page_tells_how_the_imagery_was_read_and_who_said_so(
+    imagery: tuple[float, float, str],
+    asked: float,
+    scale: str,
+    offset: str,
+    report: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    report["imagery"] = dict(zip(("scale", "offset", "scale_from"), imagery, strict=True))
+    report["imagery"]["bands"] = ["B02", "B08"]
+    report["settings"] = {"bands": None, "scale": None, "offset": asked, "shots": None, "seed": 0}
+    page, _ = written(report, tmp_path)
+    assert table_of(page, "Settings") == {"Bands": "B02, B08", "Scale": scale, "Offset": offset, "Seed": "0"}
+
+
+def test_tiles_of_a_store_have_no_scale_to_check(report: dict[str, Any], tmp_path: Path) -> None:
+    report["imagery"] = {"bands": ["B02"], "scale": None, "offset": None, "scale_from": "store"}
+    page, _ = written(report | {"settings": {"scale": None, "offset": 0.0, "shots": 5}}, tmp_path)
+    expected = {"Bands": "B02", "Scale": "reflectance, from the tile store", "Shots": "5"}
+    assert table_of(page, "Settings") == expected
+
+
 def with_classes(report: dict[str, Any], count: int) -> dict[str, Any]:
     """The report with so many classes of long names, and what was taken for what."""
     item = report["classes"][0]
