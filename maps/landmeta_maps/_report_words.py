@@ -38,6 +38,16 @@ def estimate_words(holdout: Mapping[str, Any] | None) -> str:
     )
 
 
+def citing_words(holdout: Mapping[str, Any] | None, origin: Mapping[str, Any] | None) -> str:
+    """What to tell of the accuracy where the map is used."""
+    if origin:
+        where = " The figure of the place where its model was adapted is not the accuracy of this map."
+        return f"State that no accuracy was measured on this map.{where if origin.get('holdout') else ''}"
+    if holdout is None:
+        return "State that the accuracy of this map is not known."
+    return "State the accuracy together with its interval and that it is a blocked hold-out."
+
+
 def describe_rival(
     ours: Mapping[str, Any] | None, forest: Mapping[str, Any] | None, paired: Mapping[str, Any] | None
 ) -> dict[str, str]:

@@ -12,7 +12,13 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from landmeta_maps._atomic import write_text
-from landmeta_maps._report_words import describe_rival, estimate_words, origin_words, setting_rows
+from landmeta_maps._report_words import (
+    citing_words,
+    describe_rival,
+    estimate_words,
+    origin_words,
+    setting_rows,
+)
 from landmeta_maps.areas import share_text
 from landmeta_maps.color import class_table, ink, true_color
 from landmeta_maps.picture import palette_png, rgba_png, true_color_overview
@@ -114,7 +120,9 @@ def _render(values: dict[str, Any], pictures: list[dict[str, str]]) -> str:
         estimate=estimate_words(values["holdout"]),
         rival=describe_rival(values["holdout"], values["random_forest"], values.get("paired")),
         settings=setting_rows(values.get("settings", {}), values.get("imagery")),
-        tested=all("tested" in item for item in values["classes"]),
+        advice=citing_words(values["holdout"], values.get("model_from")),
+        labelled=any(item["support"] is not None for item in values["classes"]),
+        tested=bool(values["holdout"]) and all("tested" in item for item in values["classes"]),
         confusion=_confusion(values.get("confusion")),
     )
 

@@ -214,6 +214,31 @@ def test_tiles_of_a_store_have_no_scale_to_check(report: dict[str, Any], tmp_pat
     assert table_of(page, "Settings") == expected
 
 
+def test_a_report_without_holdout_asks_to_state_none_and_has_no_empty_columns(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "that it is a blocked hold-out" in written(report, tmp_path)[0]
+    report |= {"holdout": None, "random_forest": None}
+    for item in report["classes"]:
+        item |= {"recall": None, "tested": 0}
+    page, _ = written(report, tmp_path)
+    assert "blocked hold-out" not in page
+    assert "State that the accuracy of this map is not known." in page
+    assert re.findall(r'<th class="number">(.*?)</th>', page) == ["Area, ha", "Share", "Labelled pixels"]
+    assert "Recall" not in page
+
+
+def test_the_report_of_a_model_from_elsewhere_has_areas_alone(report: dict[str, Any], tmp_path: Path) -> None:
+    report["model_from"] = {"region": "Wales", "holdout": report["holdout"]}
+    report |= {"holdout": None, "random_forest": None}
+    for item in report["classes"]:
+        item |= {"support": None, "recall": None, "tested": 0}
+    page, _ = written(report, tmp_path)
+    assert re.findall(r'<th class="number">(.*?)</th>', page) == ["Area, ha", "Share"]
+    assert "State that no accuracy was measured on this map. The figure of the place" in page
+    assert "blocked hold-out" not in page
+
+
 def with_classes(report: dict[str, Any], count: int) -> dict[str, Any]:
     """The report with so many classes of long names, and what was taken for what."""
     item = report["classes"][0]
