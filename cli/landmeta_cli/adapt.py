@@ -156,13 +156,15 @@ def _accuracy(report: dict[str, Any]) -> str:
 
 
 def _unlabelled(found: dict[str, Any]) -> str:
+    from landmeta_maps.tile_scores import tile_rows, tile_words
+
     rows = [
-        (name, f"{part['n']:,}", f"{part['accuracy']:.3f}", f"{part['balanced_accuracy']:.3f}")
-        for name, part in (("at least 256 px from the labelled", found["apart"]), ("all", found["all"]))
-        if part
+        (name[0].lower() + name[1:], f"{n:,}", *("-" if v is None else f"{v:.3f}" for v in shares))
+        for name, n, *shares in tile_rows(found)
     ]
     title = f"Unlabelled tiles after {found['shots']} labelled ones a class, by most of their pixels"
-    return title + "\n" + table(("", "tiles", "accuracy", "balanced"), rows)
+    said = f"\n{tile_words(found)}" if found["left_out"] else ""
+    return title + "\n" + table(("", "tiles", "accuracy", "balanced"), rows) + said
 
 
 def areas_table(report: dict[str, Any], total: float) -> str:

@@ -43,14 +43,19 @@ def score_tiles(scene: StoreScene, folder: Path) -> dict[str, Any]:
     """How the finished map in `folder` classes the unlabelled tiles: each the class of most of its pixels.
 
     `all` scores every other tile of the classes, neighbours of labelled ones included, as METEOR counts on
-    DFC2020 (METHODS 4.6); `apart` those that keep their distance, None where there are none.
+    DFC2020 (METHODS 4.6); `apart` those that keep their distance, None where there are none. `left_out` is
+    the number of tiles whose class is not mapped; `with_left_out` scores `all` and these, which no map of
+    other classes can get right, None where there are none.
     """
-    query, mapped = scene.task.query, _majority(scene, folder)[scene.task.query]
-    truth = scene.tiles["class_code"].to_numpy(np.int64)[query]
+    query, apart, left_out = scene.task.query, scene.task.query[scene.apart], scene.unmapped
+    truth, mapped = scene.tiles["class_code"].to_numpy(np.int64), _majority(scene, folder)
+    every = np.concatenate([query, left_out])
     return {
         "shots": len(scene.task.support) // len(scene.task.classes),
-        "apart": _score(truth[scene.apart], mapped[scene.apart]) if scene.apart.any() else None,
-        "all": _score(truth, mapped),
+        "apart": _score(truth[apart], mapped[apart]) if len(apart) else None,
+        "all": _score(truth[query], mapped[query]),
+        "left_out": len(left_out),
+        "with_left_out": _score(truth[every], mapped[every]) if len(left_out) else None,
     }
 
 

@@ -106,7 +106,8 @@ class StoreScene:
 
     `tiles` are the index's rows with `row` and `col`, the pixel of each tile's upper left corner. `task`
     names support and query by position in `tiles`; `apart` says which query tiles lie at least 256 px (or,
-    without one CRS, a patch) from every support tile.
+    without one CRS, a patch) from every support tile. `unmapped` are the positions of the tiles of classes
+    that do not take part, as they have too few tiles: these are neither support nor query.
     """
 
     imagery: Imagery
@@ -114,6 +115,7 @@ class StoreScene:
     tiles: pd.DataFrame
     task: Task
     apart: Bool[np.ndarray, "query"]
+    unmapped: Int[np.ndarray, "_"]
 
 
 def open_store_scene(
@@ -139,11 +141,15 @@ def open_store_scene(
     BandSet(spec.bands).indices(names)
     rows, cols, slots = (tiles[name].to_numpy() for name in ("row", "col", "slot"))
     source = _TileMosaic(store, place.dataset, spec.name, names, rows, cols, slots, spec.side)
-    task, apart, more = _draw(tiles, place, shots, seed)
+    table = TileTable.from_frame(tiles)
+    task, apart = _draw(table, place, shots, seed)
+    unmapped = ~np.isin(table.code, task.classes)
     paths = (place.store / "store.json", place.store / "index.parquet")
-    imagery = Imagery(grid, BandSet(tuple(names)), paths, (*notes, *more), source=source)
+    imagery = Imagery(
+        grid, BandSet(tuple(names)), paths, (*notes, *_dropped(table, unmapped, shots)), source=source
+    )
     labels = _labels(tiles, task, store.legend(place.dataset), spec.side, grid)
-    return StoreScene(imagery, labels, tiles, task, apart)
+    return StoreScene(imagery, labels, tiles, task, apart, table.row[unmapped])
 
 
 def _optical(store: TileStore, dataset: str) -> ArraySpec:
@@ -217,25 +223,34 @@ def _paste(
 
 
 def _draw(
-    tiles: pd.DataFrame, place: StoreRegion, shots: int, seed: int
-) -> tuple[Task, Bool[np.ndarray, "query"], list[str]]:
-    """The task of the region-season, which of its query tiles lie apart, and what is worth a warning."""
-    table = TileTable.from_frame(tiles)
+    table: TileTable, place: StoreRegion, shots: int, seed: int
+) -> tuple[Task, Bool[np.ndarray, "query"]]:
+    """The task of the region-season, and which of its query tiles lie apart."""
     rng = np.random.default_rng(seed)
     task = region_task(table, place.region, place.season, shots=shots, rng=rng, blocked=False)
-    positions = np.full(len(tiles), -1)
+    positions = np.full(int(table.row.max()) + 1, -1)
     positions[table.row] = np.arange(len(table.row))
     near, places = np.zeros(len(table.row), bool), table.places()
     for tile in positions[task.support]:
         near |= places.near(int(tile))
-    notes = []
-    left_out = sorted(set(np.unique(table.code).tolist()) - set(task.classes))
-    if left_out:
-        names = ", ".join(table.class_name(code) for code in left_out)
-        notes.append(
-            f"{names}: no more than {shots} tiles, not mapped as classes; --shots {shots - 1} takes more in"
-        )
-    return task, ~near[positions[task.query]], notes
+    return task, ~near[positions[task.query]]
+
+
+def _dropped(table: TileTable, unmapped: Bool[np.ndarray, "tile"], shots: int) -> list[str]:
+    """The warning that classes are not mapped, with the most shots at which they are; none without such."""
+    if not unmapped.any():
+        return []
+    codes, counts = np.unique(table.code[unmapped], return_counts=True)
+    names = [table.class_name(code) for code in codes.tolist()]
+    single = [name for name, count in zip(names, counts.tolist(), strict=True) if count == 1]
+    found = f"{', '.join(names)}: no more than {shots} tiles, not mapped as classes"
+    if not single:
+        return [f"{found}; --shots {counts.min() - 1} is the most that maps every class"]
+    # The one to learn from would leave none to score.
+    never = f"no --shots maps {', '.join(single)}, of a single tile"
+    if len(single) == len(names):
+        return [f"{found}; {never}"]
+    return [f"{found}; {never}; --shots {counts[counts > 1].min() - 1} is the most that maps all others"]
 
 
 def _labels(tiles: pd.DataFrame, task: Task, legend: Legend, side: int, grid: GeoBox) -> Labels:

@@ -23,6 +23,7 @@ from landmeta_maps.areas import share_text
 from landmeta_maps.color import class_table, ink, true_color
 from landmeta_maps.picture import palette_png, rgba_png, true_color_overview
 from landmeta_maps.summary import MapSummary
+from landmeta_maps.tile_scores import tile_rows, tile_words
 
 if TYPE_CHECKING:
     from landmeta.raster import Imagery
@@ -50,9 +51,9 @@ def write_report(
     block, folds, n}, `stability` a mapping of names to shares 0..1, `timing_s` of stages to seconds.
     Understood besides: `title`, `date`, `version`, `command`, `settings` (mapping), `imagery` {bands, scale,
     offset, scale_from} as it was read, `confusion` (rows are labels, columns the map, in the order of
-    `classes`), `unlabelled_tiles` {shots, apart, all} with n, accuracy and balanced_accuracy in each of the
-    last two, `model_from` {region, holdout} where the model was adapted in another run, `paired` {diff, ci95}
-    (ours less the forest), `citation`.
+    `classes`), `unlabelled_tiles` {shots, apart, all, left_out, with_left_out} with n, accuracy and
+    balanced_accuracy in each but `shots` and the number `left_out`, `model_from` {region, holdout} where the
+    model was adapted in another run, `paired` {diff, ci95} (ours less the forest), `citation`.
     Numbers that are not finite become null. The pictures need `summary` and `imagery`. Everything is
     inside the page: it opens anywhere and prints.
 
@@ -111,6 +112,7 @@ def _render(values: dict[str, Any], pictures: list[dict[str, str]]) -> str:
     )
     templates.filters |= {"number": _number, "percent": _percent, "label": _label}
     total = sum(item["area_ha"] or 0.0 for item in values["classes"])
+    unlabelled = values.get("unlabelled_tiles")
     return templates.get_template("report.html.j2").render(
         report=_OPTIONAL | values,
         pictures=pictures,
@@ -123,6 +125,8 @@ def _render(values: dict[str, Any], pictures: list[dict[str, str]]) -> str:
         advice=citing_words(values["holdout"], values.get("model_from")),
         labelled=any(item["support"] is not None for item in values["classes"]),
         tested=bool(values["holdout"]) and all("tested" in item for item in values["classes"]),
+        tiles=tile_rows(unlabelled) if unlabelled else [],
+        tiles_said=tile_words(unlabelled) if unlabelled else "",
         confusion=_confusion(values.get("confusion")),
     )
 

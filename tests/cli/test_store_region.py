@@ -137,6 +137,12 @@ def test_a_run_maps_the_region_and_scores_its_unlabelled_tiles(store: Path, tmp_
     assert found["apart"] is None  # a scene of 384 px has no two tiles that far apart
     assert found["all"]["n"] > 100
     assert found["all"]["accuracy"] > 0.6
+    assert found["left_out"] == 3
+    whole, part = found["with_left_out"], found["all"]
+    assert whole["n"] == part["n"] + 3  # none of them can be right
+    assert whole["accuracy"] * whole["n"] == pytest.approx(part["accuracy"] * part["n"], abs=0.02)
+    assert whole["balanced_accuracy"] == pytest.approx(part["balanced_accuracy"] * 5 / 7, abs=2e-4)
+    assert "of which 3 are of classes that are not mapped" in (out / "report.html").read_text()
     assert json.loads((out / "report.json").read_text())["unlabelled_tiles"] == found
     with rasterio.open(out / "landcover.tif") as image:
         assert image.crs.to_epsg() == 32632
@@ -144,6 +150,49 @@ def test_a_run_maps_the_region_and_scores_its_unlabelled_tiles(store: Path, tmp_
         assert image.transform.c == 4e5
         row, col = 100 // 12 * SIDE, 100 % 12 * SIDE
         assert (image.read(1)[row : row + SIDE, col : col + SIDE] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("rare", "names", "advice"),
+    [
+        ({5: 4, 9: 4}, "", ""),
+        ({5: 3, 9: 4}, "Wetlands", "--shots 2 is the most that maps every class"),
+        ({5: 3, 9: 2}, "Wetlands, Barren", "--shots 1 is the most that maps every class"),
+        (
+            {5: 1, 9: 3},
+            "Wetlands, Barren",
+            "no --shots maps Wetlands, of a single tile; --shots 2 is the most that maps all others",
+        ),
+        ({5: 1}, "Wetlands", "no --shots maps Wetlands, of a single tile"),
+    ],
+)
+def test_classes_of_too_few_tiles_are_named_with_the_shots_that_map_them(
+    rare: dict[int, int], names: str, advice: str, tmp_path: Path
+) -> None:
+    codes = [code for code, count in ({6: 8, 1: 8} | rare).items() for _ in range(count)]
+    tiles = np.resize(codes, 144).reshape(12, 12)
+    rows = tile_rows(tiles.repeat(SIDE, 0).repeat(SIDE, 1), "autumn")[: len(codes)]
+    create_dataset(tmp_path / "store", "dfc2020", (S2,), LEGEND, len(codes), settings={})
+    frame = index_frame(rows).drop(columns="slot")
+    write_shard(tmp_path / "store", "dfc2020", 0, {"s2": np.ones((len(codes), *S2.shape), np.uint16)}, frame)
+    finish_dataset(tmp_path / "store", "dfc2020", index_frame([]))
+    place = StoreRegion(tmp_path / "store", "dfc2020", "CapeTown", "autumn")
+    scene = open_store_scene(place, shots=3)
+    told = (f"{names}: no more than 3 tiles, not mapped as classes; {advice}",) if names else ()
+    assert scene.imagery.warnings == told
+    lost = [code for code, count in rare.items() if count <= 3]
+    assert sorted(scene.tiles["class_code"].iloc[scene.unmapped]) == [c for c in codes if c in lost]
+
+
+def test_the_command_line_tells_of_tiles_of_classes_not_mapped(
+    store: Path, tmp_path: Path, landmeta: Callable[..., Said]
+) -> None:
+    region = ("--region", f"{store}/capetown-autumn", "--shots", "7", "--stability-blocks", "0")
+    said = landmeta("adapt", *region, "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    assert "of which 9 are of classes that are not mapped" in " ".join(said.out.split())
+    assert "all of the mapped classes" in said.out
+    assert "all, of classes not mapped too" in said.out
 
 
 def test_imagery_beside_a_store_region_is_refused(

@@ -286,8 +286,25 @@ def test_unlabelled_tiles_have_a_table_where_there_are_some(report: dict[str, An
     part = {"n": 1234, "accuracy": 0.8125, "balanced_accuracy": 0.75}
     report["unlabelled_tiles"] = {"shots": 5, "apart": None, "all": part}
     page, _ = written(report, tmp_path)
-    assert "1,234" in page
+    assert "There are 1,234 unlabelled tiles in all." in page
     assert "81.2 %" in page
+
+
+def test_tiles_of_classes_not_mapped_are_told_and_a_few_tiles_have_no_percentage(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    few, most, every = (
+        {"n": n, "accuracy": share, "balanced_accuracy": share}
+        for n, share in ((9, 0.881), (30, 0.8), (49, 0.49))
+    )
+    report["unlabelled_tiles"] = {
+        "shots": 5, "apart": few, "all": most, "left_out": 19, "with_left_out": every
+    }  # fmt: skip
+    page, _ = written(report, tmp_path)
+    assert "49 unlabelled tiles in all, of which 19 are of classes that are not mapped" in page
+    rows = re.findall(r'<td class="number">(.*?)</td>', page.split("<h2>Unlabelled tiles</h2>")[1])
+    assert rows[:9] == ["9", "–", "–", "30", "80.0 %", "80.0 %", "49", "49.0 %", "49.0 %"]
+    assert "88.1 %" not in page
 
 
 def test_a_model_from_elsewhere_is_said_to_be_unmeasured_here(report: dict[str, Any], tmp_path: Path) -> None:
