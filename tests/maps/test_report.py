@@ -287,6 +287,7 @@ def test_unlabelled_tiles_have_a_table_where_there_are_some(report: dict[str, An
     report["unlabelled_tiles"] = {"shots": 5, "apart": None, "all": part}
     page, _ = written(report, tmp_path)
     assert "There are 1,234 unlabelled tiles in all." in page
+    assert "no tile is far enough from the labelled ones" in page
     assert "81.2 %" in page
 
 
@@ -305,6 +306,7 @@ def test_tiles_of_classes_not_mapped_are_told_and_a_few_tiles_have_no_percentage
     rows = re.findall(r'<td class="number">(.*?)</td>', page.split("<h2>Unlabelled tiles</h2>")[1])
     assert rows[:9] == ["9", "–", "–", "30", "80.0 %", "80.0 %", "49", "49.0 %", "49.0 %"]
     assert "88.1 %" not in page
+    assert "the first line leaves them out" in page
 
 
 def test_a_model_from_elsewhere_is_said_to_be_unmeasured_here(report: dict[str, Any], tmp_path: Path) -> None:
