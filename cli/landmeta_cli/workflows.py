@@ -170,7 +170,8 @@ def _model_notes(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
         "effort": request.effort.value,
         "seed": request.seed,
         "pixel_m": round(pixel_metres(inputs.imagery.grid), 4),
-        "scale_from": inputs.imagery.scale_from,
+        # A store gives reflectance whatever its numbers: its scale of 1 tells nothing about other imagery.
+        "scale_from": "inferred" if inputs.stored else inputs.imagery.scale_from,
     }
 
 

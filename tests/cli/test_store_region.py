@@ -18,7 +18,7 @@ from landmeta_catalog.tiles import ArraySpec, index_frame
 from landmeta_cli.requests import AdaptRequest
 from landmeta_cli.workflows import adapt_run
 
-from .conftest import Said
+from .conftest import Said, write_raster
 
 SIDE, SCENE = 32, 384
 S2 = ArraySpec("s2", BANDS, "uint16", 1e-4, nodata=0, side=SIDE)
@@ -193,6 +193,18 @@ def test_the_command_line_tells_of_tiles_of_classes_not_mapped(
     assert "of which 9 are of classes that are not mapped" in " ".join(said.out.split())
     assert "all of the mapped classes" in said.out
     assert "all, of classes not mapped too" in said.out
+
+
+def test_a_model_of_a_store_maps_integers_at_the_scale_that_is_inferred(
+    store: Path, tmp_path: Path, landmeta: Callable[..., Said]
+) -> None:
+    request = AdaptRequest(
+        region=f"{store}/capetown-autumn", shots=1, stability_blocks=0, out=tmp_path / "run"
+    )
+    adapt_run(request)
+    scene = write_raster(tmp_path / "scene.tif", simulate_scene(6, 64, per_class=0).image, names=BANDS)
+    said = landmeta("predict", tmp_path / "run", "--imagery", scene, "--dry-run")
+    assert said.code == 0, said.err
 
 
 def test_imagery_beside_a_store_region_is_refused(
