@@ -168,7 +168,8 @@ def _unlabelled(found: dict[str, Any]) -> str:
 
 
 def areas_table(report: dict[str, Any], total: float) -> str:
-    """Area, share, recall and labelled samples of every class."""
+    """Area and share of every class, recall and labelled samples where there are any."""
+    names = ("class", "area ha", "share", "recall", "samples")
     rows = [
         (
             c["name"],
@@ -179,4 +180,5 @@ def areas_table(report: dict[str, Any], total: float) -> str:
         )
         for c in report["classes"]
     ]
-    return table(("class", "area ha", "share", "recall", "samples"), rows, indent=0)
+    shown = 5 if any(c["support"] is not None for c in report["classes"]) else 3
+    return table(names[:shown], [row[:shown] for row in rows], indent=0)

@@ -19,7 +19,9 @@ def test_the_map_of_a_map_says_where_the_model_comes_from(
 ) -> None:
     scene = ("--imagery", adapted.parent / "scene.tif", "--scale", "1e-4", "--stability-blocks", 0)
     for made, by in (("one", adapted), ("two", tmp_path / "one")):
-        assert landmeta("predict", by, *scene, "--out", tmp_path / made).code == 0
+        said = landmeta("predict", by, *scene, "--out", tmp_path / made)
+        assert said.code == 0, said.err
+        assert "recall" not in said.out
     origins = [json.loads((tmp_path / n / "report.json").read_text())["model_from"] for n in ("one", "two")]
     holdout = json.loads((adapted / "report.json").read_text())["holdout"]
     assert [(o["region"], o["holdout"]) for o in origins] == [("scene", holdout)] * 2
