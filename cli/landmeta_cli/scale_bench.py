@@ -48,7 +48,7 @@ def scale_run(*, repeats: int, threads: int, progress: Progress) -> dict[str, An
     from landmeta.bench.scale import LINEAR, PEAK_MB, worker_row
     from landmeta.raster import imagery_of_array
     from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
-    from landmeta_cli.speed import tile_labels
+    from landmeta_cli.simulated_labels import tile_labels
 
     scene = simulate_scene(0, _SIDE, per_class=0, nodata_corner=False)
     imagery = imagery_of_array(scene.image.astype(np.float32) * np.float32(SCALE), BANDS, scene.grid)

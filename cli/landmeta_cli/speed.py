@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landmeta_cli.scale_bench import scale_run
+from landmeta_cli.simulated_labels import CLASSES, PER_CLASS, tile_labels
 from landmeta_cli.store_bench import store_run
 
 if TYPE_CHECKING:
     from landmeta.bench.speed_accuracy import AccuracyTask
-    from landmeta.labels import Labels
-    from landmeta_catalog.simulate import Scene
     from landmeta_cli.console import Progress
 
-_SIDE, _TILE, _CLASSES, _PER_CLASS = 1000, 128, 5, 5
+_SIDE, _TILE = 1000, 128
 _TASK_SIDE = 384  # of the scenes on which accuracy is compared, labelled in the west, scored in the east
 _TASK_SEED = 100
 
@@ -105,7 +104,7 @@ def _accuracy(data: Path | None, tasks: int, progress: Progress) -> dict[str, An
         return {"accuracy": [], "accuracy_sample": "left out (--tasks 0)"}
     rows = compare("simulated", simulated_tasks(tasks), progress)
     sample = (
-        f"{tasks} simulated scenes of {_TASK_SIDE} px with {_CLASSES} classes x {_PER_CLASS} tiles of "
+        f"{tasks} simulated scenes of {_TASK_SIDE} px with {CLASSES} classes x {PER_CLASS} tiles of "
         f"{TILE} px in the west, scored in the east; "
     )
     if data is None:
@@ -130,40 +129,3 @@ def simulated_tasks(count: int) -> Iterator[AccuracyTask]:
         imagery = imagery_of_array(scene.image.astype(np.float32) * np.float32(SCALE), BANDS, scene.grid)
         east = np.flatnonzero(np.arange(scene.truth.size) % _TASK_SIDE >= _TASK_SIDE // 2 + TILE)
         yield make_task(f"scene {i}", imagery, labels, east, scene.truth.ravel()[east].astype(np.int64))
-
-
-def tile_labels(scene: Scene, tile: int, *, width: int | None = None) -> Labels:
-    """The pixels of the purest tiles, `tile` pixels a side, of the scene's largest classes.
-
-    Args:
-        scene: The scene, square.
-        tile: Side of a tile in pixels.
-        width: Columns from the west in which tiles lie; all by default.
-    """
-    from landmeta.labels import Labels
-    from landmeta.legend import Legend
-
-    side = len(scene.truth)
-    corners = [
-        (row, col)
-        for row in range(0, side - tile + 1, tile)
-        for col in range(0, (width or side) - tile + 1, tile)
-    ]
-    known = sorted(scene.legend, key=lambda c: -int((scene.truth == c.code).sum()))[:_CLASSES]
-    pixels: list[np.ndarray] = []  # (row, col, code, group) of each tile's pixels
-    for land_class in reversed(known):  # the rarest choose first
-        share = [(scene.truth[r : r + tile, c : c + tile] == land_class.code).mean() for r, c in corners]
-        for i in sorted(np.argsort(share)[-_PER_CLASS:], reverse=True):
-            row, col = corners.pop(int(i))
-            grid = np.mgrid[row : row + tile, col : col + tile].reshape(2, -1)
-            same = np.ones(tile**2, dtype=np.int64)
-            pixels.append(np.stack([*grid, same * land_class.code, same * len(pixels)]))
-    legend = Legend(tuple(sorted(known, key=lambda c: c.code)))
-    rows, cols, codes, groups = np.concatenate(pixels, axis=1)
-    return Labels(legend, rows, cols, codes, groups, _no_footprints())
-
-
-def _no_footprints() -> Any:
-    import geopandas as gpd
-
-    return gpd.GeoDataFrame({"group": [], "class_name": []}, geometry=[])

@@ -13,7 +13,8 @@ from landmeta.adaptation import adapt_region
 from landmeta.raster import imagery_of_array
 from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
 from landmeta_cli import scale_bench
-from landmeta_cli.speed import simulated_tasks, tile_labels
+from landmeta_cli.simulated_labels import tile_labels
+from landmeta_cli.speed import simulated_tasks
 from landmeta_cli.speed_tables import speed_table
 
 from .conftest import Said
