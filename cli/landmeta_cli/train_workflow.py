@@ -6,14 +6,15 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from landmeta.errors import ConfigError, Interrupted, LandmetaError
+from landmeta.errors import ConfigError, Interrupted, LandmetaError, OutputError
 from landmeta_cli.console import Progress, plain
+from landmeta_cli.run_lock import OWNER, lock_folder
 from landmeta_cli.train_folder import BEST, LAST, RESULT, STATE, RunFolder
 
 if TYPE_CHECKING:
@@ -48,17 +49,41 @@ def train_run(config: TrainConfig, *, restart: bool = False, progress: Progress)
     Raises:
         ConfigError: The saved state is of other settings.
         Interrupted: The run was asked to stop; its state is saved.
+        OutputError: Another run writes to `config.out`, or it cannot be made.
         LandmetaError: Data, network or training that cannot be; the state is saved if it is sound.
     """
     from landmeta.processes import joined_processes
     from landmeta.training_method import set_up_device
 
     device = set_up_device(config.device)
-    with joined_processes(device) as processes:
+    with ExitStack() as held, joined_processes(device) as processes:
         if processes.first:
+            held.enter_context(_alone(config.out))
             _prepare(config, restart=restart, progress=progress)
         processes.gather(None)
         return _Run.of(config, processes, device).train()
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other runs out of a folder that one writes to; without a run in it, it goes again.
+
+    Raises:
+        OutputError: Another run has it, or it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(out)
+    except OSError as error:
+        msg = f"cannot write to {out}: {error.strerror or error}"
+        raise OutputError(msg, "choose another out in the settings") from error
+    try:
+        yield
+    finally:
+        (out / OWNER).unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):  # it holds a run
+            out.rmdir()
 
 
 def _prepare(config: TrainConfig, *, restart: bool, progress: Progress) -> None:
@@ -125,6 +150,8 @@ class _Run:
         settings = network_settings(config, data)
         training, method = new_training(config, settings, device)
         sampling = data.sampler("train", config).state(0)
+        if config.validation.test_tasks:
+            data.sampler("holdout", config)  # what cannot be drawn is told now, not after the last step
         folder = RunFolder(
             config.out,
             _notes(config, data),
@@ -287,7 +314,7 @@ def _notes(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
         "training": {
             "config": config.plain(),
             "regions": counts,
-            "simulated": config.data.simulate is not None,
+            "simulated": store.simulated(config.data.dataset),
         },
     }
 

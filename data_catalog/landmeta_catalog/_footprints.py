@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from landmeta_catalog.archives._files import to_degrees
 from landmeta_catalog.archives.base import Place
 
 if TYPE_CHECKING:
-    from pyproj import Transformer
     from shapely.geometry.base import BaseGeometry
 
 Window = tuple[int, int, int, int]
@@ -37,7 +36,7 @@ def footprints(tiles: Sequence[tuple[Place | None, Window]]) -> list[BaseGeometr
     for crs in {place.crs for place, _ in tiles if place}:
         at = [i for i, (place, _) in enumerate(tiles) if place and place.crs == crs]
         rings = np.stack([_ring(*tiles[i]) for i in at])
-        lon, lat = _to_degrees(crs).transform(rings[..., 0], rings[..., 1])
+        lon, lat = to_degrees(crs).transform(rings[..., 0], rings[..., 1])
         outlines = np.asarray(shapely.polygons(np.stack([lon, lat], axis=-1)), object)
         wide = np.ptp(lon, axis=1) > 180
         for i, outline, across in zip(at, outlines.tolist(), wide.tolist(), strict=True):
@@ -51,13 +50,6 @@ def _ring(place: Place | None, window: Window) -> npt.NDArray[np.float64]:
     row, col, rows, cols = window
     corners = ((row, col), (row, col + cols), (row + rows, col + cols), (row + rows, col), (row, col))
     return np.array([upper_left(place, (r, c, 0, 0)) for r, c in corners])
-
-
-@lru_cache(maxsize=32)
-def _to_degrees(crs: str) -> Transformer:
-    from pyproj import Transformer
-
-    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
 
 def _split(outline: BaseGeometry) -> BaseGeometry:

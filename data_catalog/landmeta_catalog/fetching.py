@@ -61,7 +61,11 @@ def fetch(
 
 
 def is_there(record: Record, folder: Path) -> bool:
-    """Whether the folder holds the files by which the dataset is known."""
+    """Whether the folder holds the files by which the dataset is known, and not simulated ones like them."""
+    from landmeta_catalog.simulated_archives import is_simulated
+
+    if record.how != "simulate" and is_simulated(folder / record.unpacked):
+        return False
     return next(iter((folder / record.unpacked).glob(record.needs)), None) is not None
 
 

@@ -17,10 +17,13 @@ import torch
 
 from landmeta.bands import SENTINEL2
 from landmeta.checkpoints import load_network, read_tensors
+from landmeta.errors import DataError
 from landmeta.legend import DFC2020
 from landmeta.networks import build_network
 from landmeta_catalog.store_writer import create_dataset, finish_dataset, write_shard
 from landmeta_catalog.tiles import ArraySpec, index_frame
+from landmeta_catalog.training_tasks import TrainingData
+from landmeta_cli.run_lock import OWNER, lock_folder
 from landmeta_cli.train_folder import RunFolder
 
 from .conftest import Said
@@ -192,6 +195,37 @@ def test_other_settings_are_refused_with_every_difference_until_restart(
     assert landmeta("train", changed, "--restart").code == 0
     assert landmeta("train", config(steps=3, rate=0.2, outer="clip_norm = 1.0")).code == 0
     assert [e["step"] for e in log(tmp_path / "run") if "loss" in e] == [1, 2, 3]
+
+
+def test_a_run_is_not_written_over_by_another_one(
+    landmeta: Callable[..., Said], config, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with lock_folder(out):
+        said = landmeta("train", config(), "--restart")
+        assert said.code == 2
+        assert f"is writing to {out}" in said.err
+    assert landmeta("train", config()).code == 0
+    assert not (out / OWNER).exists()
+
+
+def test_test_tasks_that_cannot_be_drawn_are_told_before_the_first_step(
+    landmeta: Callable[..., Said], config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = TrainingData.sampler
+
+    def sampler(data: TrainingData, part: str, settings: object) -> object:
+        if part == "holdout":
+            msg = "no region has classes enough"
+            raise DataError(msg, "fewer ways")
+        return whole(data, part, settings)
+
+    monkeypatch.setattr(TrainingData, "sampler", sampler)
+    said = landmeta("train", config())
+    assert said.code == 2
+    assert "no region has classes enough" in said.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_all_faults_of_the_settings_are_told_at_once(landmeta: Callable[..., Said], tmp_path: Path) -> None:

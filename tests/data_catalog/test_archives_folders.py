@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from PIL import Image
 
 from landmeta.bands import SENTINEL2
@@ -16,6 +19,7 @@ from landmeta.legend import EUROSAT
 from landmeta_catalog.archives import open_archive
 from landmeta_catalog.archives.base import Archive
 from landmeta_catalog.archives.eurosat import FILE_ORDER
+from landmeta_catalog.ingest import ingest
 
 from .archive_files import bands, index, tiff
 
@@ -321,3 +325,58 @@ def test_scanning_a_copied_tree_needs_no_image_to_be_readable(tmp_path: Path) ->
     shutil.copy(tmp_path / "a" / "Water" / "x.png", tmp_path / "a" / "Water" / "y.png")
     (tmp_path / "a" / "Water" / "y.png").write_bytes(b"")
     assert len(archive.scan()[0]) == 2
+
+
+LOCAL = 'LOCAL_CS["drawing",UNIT["metre",1]]'
+
+
+def test_links_to_class_folders_are_followed_and_lead_nowhere_twice(tmp_path: Path) -> None:
+    picture(tmp_path / "elsewhere" / "a.png")
+    picture(tmp_path / "tiles" / "Water" / "a.png")
+    (tmp_path / "tiles" / "Forest").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "tiles" / "Water" / "back").symlink_to(tmp_path / "tiles")
+    patches, _ = open_archive("folder", tmp_path / "tiles").scan()
+    assert [p.patch for p in patches] == ["Forest-a", "Water-a"]
+
+
+@pytest.mark.parametrize(
+    ("more", "finding"),
+    [
+        ({"nodata": 7}, "7 for no data, the folder's other tiles say none"),
+        ({"scale": 2e-5}, "says scale 2e-05 and offset 0"),
+        ({"crs": LOCAL}, "nowhere on Earth"),
+        ({"crs": "EPSG:32631", "transform": Affine(10, 0, np.nan, 0, -10, 4e6)}, "nowhere on Earth"),
+        ({"crs": "EPSG:32631", "transform": Affine(10, 0, 1e12, 0, -10, 4e6)}, "nowhere on Earth"),
+    ],
+)
+def test_a_tile_that_means_something_else_than_the_others_is_set_aside(
+    tmp_path: Path, more: dict[str, Any], finding: str
+) -> None:
+    for name in "abc":
+        tiff(tmp_path / "in" / "Forest" / f"{name}.tif", bands(2), names=("B2", "B3"))
+    scale = more.pop("scale", None)
+    odd = tiff(tmp_path / "in" / "Water" / "odd.tif", bands(2), names=("B2", "B3"), **more)
+    if scale:
+        with rasterio.open(odd, "r+") as out:
+            out.scales = (scale, scale)
+    tiff(tmp_path / "in" / "Water" / "w.tif", bands(2), names=("B2", "B3"))
+    done = ingest(open_archive("folder", tmp_path / "in"), tmp_path / "store")
+    assert done.tiles == 4
+    ((_, reason),) = done.quarantined
+    assert "odd.tif" in reason
+    assert finding in reason
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_measures_nothing_is_refused(tmp_path: Path, scale: float) -> None:
+    tiff(tmp_path / "Forest" / "a.tif", bands(2), names=("B2", "B3"))
+    with pytest.raises(DataError, match="make no measurement"):
+        open_archive("folder", tmp_path, scale=scale)
+
+
+def test_a_given_offset_goes_before_that_of_the_files(tmp_path: Path) -> None:
+    file = tiff(tmp_path / "Forest" / "a.tif", bands(2), names=("B2", "B3"))
+    with rasterio.open(file, "r+") as out:
+        out.offsets = (-0.5, -0.5)
+    for given, offset in ((0.0, -0.5), (0.1, 0.1)):
+        assert open_archive("folder", tmp_path, offset=given).arrays[0].offset == offset

@@ -303,3 +303,9 @@ def test_a_simulated_archive_is_made_in_its_layout(
 def test_the_simulated_dfc2020_has_its_seven_regions_always(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="seven regions"):
         fetch(read_record("simulated-dfc2020"), tmp_path, simulation=Simulation(regions=3))
+
+
+def test_a_simulated_archive_is_not_taken_for_the_real_one(tmp_path: Path) -> None:
+    fetch(read_record("simulated-sen12ms"), tmp_path, simulation=Simulation(regions=2, patches=1))
+    with pytest.raises(DataError, match="SEN12MS"):
+        fetch(read_record("sen12ms"), tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from landmeta.errors import DataError
 from landmeta_catalog.archives.base import Place
+
+if TYPE_CHECKING:
+    from pyproj import Transformer
 
 _opening = threading.Lock()
 _PICTURES = ("PNG", "GIF")
@@ -130,6 +134,7 @@ def _header(dataset: Any) -> Header:
     if dataset.crs and not dataset.transform.is_identity:
         a, b, c, d, e, f, *_ = dataset.transform
         place = Place(_crs_name(dataset.crs.to_wkt()), (a, b, c, d, e, f), shape)
+        _require_place(place, dataset.name)
     colors = tuple(color.name for color in dataset.colorinterp)
     descriptions = dataset.descriptions
     if colors == ("palette",) and dataset.driver in _PICTURES:
@@ -144,6 +149,32 @@ def _header(dataset: Any) -> Header:
         offset=dataset.offsets[0],
         nodata=dataset.nodata,
     )
+
+
+def _require_place(place: Place, name: str) -> None:
+    """Refuse what no degrees belong to: a CRS of a drawing, a corner beyond it or one that is no number."""
+    from pyproj.exceptions import ProjError
+
+    try:
+        corner = to_degrees(place.crs).transform(place.transform[2], place.transform[5])
+        known = all(map(math.isfinite, (*corner, *place.transform)))
+    except ProjError:
+        known = False
+    if not known:
+        msg = f"{name} lies nowhere on Earth by its CRS and geotransform ({place.crs[:60]})"
+        raise DataError(msg, "write the right ones into the file, for example with gdal_edit -a_srs")
+
+
+@lru_cache(maxsize=32)
+def to_degrees(crs: str) -> Transformer:
+    """From a CRS to (longitude, latitude).
+
+    Raises:
+        pyproj.exceptions.ProjError: no degrees belong to the CRS.
+    """
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
 
 @lru_cache(maxsize=256)

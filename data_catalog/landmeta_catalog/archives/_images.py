@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Layout:
 
     `bands` are read, in that order; `given` names all bands in the order of the file, where the file does
     not. `dtype` is the file's own; physical value = number in the file * `scale` + `offset`; `nodata` is the
-    file's number for missing pixels.
+    file's number for missing pixels. `said` are scale and offset where the files say them.
     """
 
     bands: tuple[str, ...]
@@ -42,6 +43,7 @@ class Layout:
     scale: float
     offset: float
     nodata: float | None
+    said: tuple[float, float] | None = None
 
     @property
     def spec(self) -> ArraySpec:
@@ -71,6 +73,13 @@ class Layout:
         if header.shape != (self.side, self.side):
             msg = f"{path} is {header.shape[1]} x {header.shape[0]} px, expected {self.side} x {self.side}"
             raise DataError(msg, "all tiles of a folder must be square and of one size")
+        if self.said is not None and (header.scale, header.offset) != self.said:
+            msg = f"{path} says scale {header.scale:g} and offset {header.offset:g}, the others {self.said}"
+            raise DataError(msg, "--scale and --offset say what holds for all tiles of the folder")
+        if header.nodata is not None and not _same(header.nodata, self.nodata):
+            others = "say none" if self.nodata is None else f"have {self.nodata:g}"
+            msg = f"{path} has {header.nodata:g} for no data, the folder's other tiles {others}"
+            raise DataError(msg, "all tiles of a folder must have the same number for no data")
         return tuple(names.index(band) for band in self.bands)
 
     def read(self, path: Path) -> npt.NDArray[Any]:
@@ -99,6 +108,10 @@ class Layout:
             msg = f"{path} has values up to {np.abs(physical).max():g}, which are no reflectance"
             raise DataError(msg, "--scale 1e-4 is usual for reflectance x 10000")
         return np.where(missing, _NAN, stored.clip(_NAN + 1, -_NAN - 1)).astype(np.int16)
+
+
+def _same(one: float, other: float | None) -> bool:
+    return one == other or (other is not None and bool(np.isnan([one, other]).all()))
 
 
 def band_names(header: Header) -> tuple[str | None, ...]:
@@ -134,7 +147,8 @@ def usual_header(files: Sequence[Path]) -> tuple[Path, Header]:
 
 
 def _kind(header: Header) -> tuple[object, ...]:
-    return header.shape, header.dtype, header.colors, header.descriptions
+    meaning = header.scale, header.offset, str(header.nodata)  # as text: NaN is not equal to itself
+    return header.shape, header.dtype, header.colors, header.descriptions, meaning
 
 
 def layout_of(
@@ -163,11 +177,15 @@ def layout_of(
     if 0 < len(set(chosen) & set(RADAR)) < len(chosen):
         msg = f"{path} holds backscatter and reflectance in one file ({', '.join(chosen)})"
         raise DataError(msg, "--bands with VV,VH or the optical bands chooses one of them")
-    if scale is None and header.scale != 1:
-        scale, offset = header.scale, header.offset
-    elif scale is None:
-        scale = _SCALES[header.dtype]
-    return Layout(chosen, given, header.dtype, header.shape[0], scale, offset, header.nodata)
+    if not (math.isfinite(offset) and (scale is None or 0 < scale < math.inf)):
+        msg = f"the scale {scale} and offset {offset} make no measurement of a number"
+        raise DataError(msg, "--scale takes a number above 0, --offset any")
+    said = None
+    if scale is None:
+        said = header.scale, header.offset
+        scale = _SCALES[header.dtype] if said == (1.0, 0.0) else header.scale
+        offset = offset or header.offset
+    return Layout(chosen, given, header.dtype, header.shape[0], scale, offset, header.nodata, said)
 
 
 def _choose_bands(

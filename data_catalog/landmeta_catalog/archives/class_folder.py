@@ -118,7 +118,13 @@ def list_tiles(root: Path) -> list[Path]:
         msg = f"{root} is no folder"
         raise DataError(msg, "give the folder that holds one folder a class")
     tiles: list[Path] = []
-    for folder, inner, names in os.walk(root):
+    seen: set[tuple[int, int]] = set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        state = Path(folder).stat()
+        if (state.st_dev, state.st_ino) in seen:  # a link that leads back
+            inner.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
         inner[:] = sorted(name for name in inner if not name.startswith((".", "__")))
         if Path(folder) != root:
             images = (n for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith("."))
