@@ -26,6 +26,8 @@ _CORE = 128  # most pixels of a label window's side without its halo
 _HALO = 16
 _BLOCK, _BLOCKS = 128, 12  # unlabelled windows from which moments and feature scales are measured
 _SAMPLE = 4096  # pixels of them whose features are standardized
+_FEW = 256  # of them: then data is rare in the windows, and they are taken from where it is
+_SMALL = 48  # pixels of a side below which the edge of the imagery is nearly all that a network sees
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,18 @@ def region_sample(
     """Mean reflectance of the region (to fill nodata) and unlabelled windows with pixels, spread over it.
 
     They are drawn without regard to labels: moments of class-balanced support would misstate an imbalanced
-    region. Only where none drawn is half full of data are they those around labelled pixels.
+    region. Only where none drawn is half full of data are they those around labelled pixels. Very small
+    imagery is seen with its mirror image around it, as label windows and the map see it.
     """
-    corners = _corners(imagery.shape)
+    pad = _HALO if max(imagery.shape) < _SMALL else 0
+    shape = imagery.shape[0] + 2 * pad, imagery.shape[1] + 2 * pad
+    corners = _corners(shape)
     chosen = [corners[i] for i in sorted(rng.permutation(len(corners))[: 4 * _BLOCKS])]
-    height, width = (min(_BLOCK, -(-side // ALIGN) * ALIGN) for side in imagery.shape)
+    height, width = (min(_BLOCK, -(-side // ALIGN) * ALIGN) for side in shape)
     blocks: list[np.ndarray] = []
     for row, col in chosen:
-        block = imagery.read(row, col, height, width)
+        read = imagery.read_mirrored if pad else imagery.read
+        block = read(row - pad, col - pad, height, width)
         if np.isfinite(block).all(axis=0).mean() > 0.5 or len(chosen) == 1:
             blocks.append(block)
         if len(blocks) == _BLOCKS:
@@ -107,11 +113,15 @@ def region_sample(
 
 def _probed(blocks: Float[Tensor, "n band y x"]) -> list[Window]:
     """The blocks as windows, with pixels that have data on a regular pattern."""
-    height, width = blocks.shape[2:]
-    step = height * width * len(blocks) // _SAMPLE | 1  # odd: an even one meets a few columns only
-    index, windows, count = torch.arange(0, height * width, step), [], 0
-    for block in blocks:
-        valid = index[block.isfinite().all(dim=0).flatten()[index]]
+    width = blocks.shape[3]
+    full = [block.isfinite().all(dim=0).flatten().nonzero()[:, 0] for block in blocks]
+    step = blocks[:, 0].numel() // _SAMPLE | 1  # odd: an even one meets a few columns only
+    picked = [valid[valid % step == 0] for valid in full]
+    if sum(map(len, picked)) < _FEW:
+        step = sum(map(len, full)) // _SAMPLE | 1
+        picked = [valid[::step] for valid in full]
+    windows, count = [], 0
+    for block, valid in zip(blocks, picked, strict=True):
         order = torch.arange(count, count + len(valid))
         windows.append(Window(block, valid // width, valid % width, order))
         count += len(valid)
@@ -210,14 +220,18 @@ def thin(labels: Labels, limit: int, rng: np.random.Generator) -> Int[np.ndarray
 def thin_groups(
     codes: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"], limit: int, rng: np.random.Generator
 ) -> Int[np.ndarray, " sample"]:
-    """`thin` for bare arrays of class codes and group ids."""
-    kept = []
+    """`thin` for bare arrays of class codes and group ids.
+
+    Where groups are more than samples, or some give one more than others, these are drawn.
+    """
+    kept, ties = [], rng.spawn(1)[0]
     for code in np.unique(codes):
         index = rng.permutation(np.flatnonzero(codes == code))
         order = np.argsort(groups[index], kind="stable")
         sizes = np.unique(groups[index], return_counts=True)[1]
         rank = np.concatenate([np.arange(size) for size in sizes])  # how many of its group come before it
-        kept.append(index[order][np.argsort(rank, kind="stable")[:limit]])
+        turn = np.repeat(ties.permutation(len(sizes)), sizes)  # else the first of a file would always be kept
+        kept.append(index[order][np.lexsort((turn, rank))[:limit]])
     return np.sort(np.concatenate(kept))
 
 

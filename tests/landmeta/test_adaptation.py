@@ -7,9 +7,12 @@ import torch
 from landmeta import adaptation, tuning
 from landmeta.adaptation import adapt_region, cross_validate
 from landmeta.errors import CheckpointError
+from landmeta.prediction import predict
 from landmeta.raster import imagery_of_array
 from landmeta.sampling import thin_groups
 from landmeta.splits import group_folds
+
+from .conftest import BANDS, make_labels
 
 
 def test_quick_separates_labelled_groups_it_has_not_seen(stripes):
@@ -82,3 +85,38 @@ def test_thinning_takes_evenly_from_groups_and_all_of_small_classes():
     groups = np.concatenate([np.repeat([0, 1], [990, 10]), np.full(5, 2)])
     kept = thin_groups(codes, groups, 20, np.random.default_rng(0))
     assert np.bincount(groups[kept]).tolist() == [10, 10, 5]
+
+
+def test_thinning_draws_among_groups_where_they_are_more_than_samples():
+    codes, groups = np.repeat([1, 2], 1000), np.arange(2000)
+    one, other = (thin_groups(codes, groups, 200, np.random.default_rng(seed)) for seed in (0, 1))
+    assert np.bincount(codes[one]).tolist() == [0, 200, 200]
+    assert 60 < (one % 1000 >= 500).sum() / 2 < 140  # the second half of the file too
+    assert set(one) != set(other)
+
+
+@pytest.mark.parametrize("side", [5, 8, 12, 16])
+def test_very_small_imagery_is_adapted_to_and_told_apart(side: int):
+    rng, half = np.random.default_rng(0), side // 2
+    truth = (np.arange(side) >= half)[:, None].repeat(side, axis=1) + 1
+    image = (0.1 + 0.2 * (truth == 2) + 0.01 * rng.standard_normal((4, side, side))).astype(np.float32)
+    rows, cols = np.mgrid[:side, : side // 3].reshape(2, -1)
+    labels = make_labels(rows, cols, truth[rows, cols], np.arange(len(rows)))
+    imagery = imagery_of_array(image, BANDS)
+    found = predict(adapt_region(imagery, labels).ensemble, imagery).codes
+    assert (found == truth).mean() > 0.8
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_imagery_clipped_to_small_labelled_patches_is_adapted_to(side: int):
+    rng, image, pixels = np.random.default_rng(1), np.full((4, 1000, 1000), np.nan, np.float32), []
+    for group, (row, col) in enumerate(rng.integers(100, 900, (6, 2))):
+        at = np.mgrid[row : row + side, col : col + side].reshape(2, -1)
+        code = 1 + group % 2
+        image[:, at[0], at[1]] = 0.1 * code + 0.01 * rng.standard_normal((4, side**2))
+        pixels.append(np.stack([*at, np.full(side**2, code), np.full(side**2, group)]))
+    labels = make_labels(*np.concatenate(pixels, axis=1).astype(np.int64))
+    adapted = adapt_region(imagery_of_array(image, BANDS), labels)
+    folds = group_folds(labels.codes[adapted.samples], labels.groups[adapted.samples])
+    right = cross_validate(adapted, labels, folds) == labels.codes[adapted.samples]
+    assert right[folds >= 0].mean() > 0.9
