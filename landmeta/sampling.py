@@ -104,9 +104,8 @@ def region_sample(
         blocks = [imagery.read(row, col, height, width) for row, col in around[:_BLOCKS]]
     stack = np.stack(blocks)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # a band without data has no mean: it is filled with 0
+        # A band without data has no mean: it is filled with 0.
+        warnings.simplefilter("ignore", RuntimeWarning)
         fill = np.nan_to_num(np.nanmean(np.where(np.isfinite(stack), stack, np.nan), axis=(0, 2, 3)))
     return torch.from_numpy(fill.astype(np.float32)), _probed(torch.from_numpy(stack))
 

@@ -31,7 +31,8 @@ def check_scale(imagery: Imagery, known: BandSet, notes: Mapping[str, Any]) -> N
         ImageryError: So it is.
     """
     now, then = (imagery.bands.scale, imagery.bands.offset), (known.scale, known.offset)
-    if imagery.scale_from == "inferred" != notes.get("scale_from", "inferred") and now != then:
+    was_known = notes.get("scale_from", "inferred") != "inferred"
+    if imagery.scale_from == "inferred" and was_known and now != then:
         msg = (
             f"the imagery does not say its scale: {now[0]:g} and offset {now[1]:g} would be inferred, "
             f"but the model was adapted to imagery of scale {then[0]:g} and offset {then[1]:g}"
@@ -65,15 +66,17 @@ def apart(imagery: Imagery, known: Tensor) -> tuple[str, ...]:
     """
     from landmeta.sampling import region_sample
 
-    optical = list(imagery.bands.optical)
     mean = region_sample(imagery, np.random.default_rng(0))[0]
-    difference = (mean - known.cpu())[optical].numpy()
-    if not optical or not mean.any() or not (np.abs(difference) > _APART).all():
+    difference = (mean - known.cpu())[list(imagery.bands.optical)].numpy()
+    if not len(difference) or not mean.any():  # radar alone, or no data
         return ()
-    if not (np.sign(difference) == np.sign(difference[0])).all():
+    if (difference > _APART).all():
+        word = "brighter"
+        reasons = "clouds, snow, or another offset (--offset -0.1 for Sentinel-2 products since 2022)"
+    elif (difference < -_APART).all():
+        word, reasons = "darker", "shadow, or another --scale or --offset"
+    else:
         return ()
-    low, high = sorted((float(difference.min()), float(difference.max())), key=abs)
-    word = "brighter" if difference[0] > 0 else "darker"
-    found = f"every band is {word} than in the region of the model, by {abs(low):.2f} to {abs(high):.2f}"
-    reasons = "clouds, snow, or another offset (--offset -0.1 for Sentinel-2 products since 2022)"
+    by = np.abs(difference)
+    found = f"every band is {word} than in the region of the model, by {by.min():.2f} to {by.max():.2f}"
     return (f"{found} in reflectance: {reasons}",)

@@ -66,11 +66,12 @@ def train_run(config: TrainConfig, *, restart: bool = False, progress: Progress)
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Keep other runs out of a folder that one writes to; without a run in it, it goes again.
+    """Keep other runs out of a folder that one writes to; made here, it goes again without a run in it.
 
     Raises:
         OutputError: Another run has it, or it cannot be made.
     """
+    made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = lock_folder(out)
@@ -83,7 +84,8 @@ def _alone(out: Path) -> Iterator[None]:
         (out / OWNER).unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):  # it holds a run
-            out.rmdir()
+            if made:
+                out.rmdir()
 
 
 def _prepare(config: TrainConfig, *, restart: bool, progress: Progress) -> None:

@@ -170,9 +170,15 @@ def _model_notes(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
         "effort": request.effort.value,
         "seed": request.seed,
         "pixel_m": round(pixel_metres(inputs.imagery.grid), 4),
-        # A store gives reflectance whatever its numbers: its scale of 1 tells nothing about other imagery.
-        "scale_from": "inferred" if inputs.stored else inputs.imagery.scale_from,
+        "scale_from": _scale_from(request, inputs),
     }
+
+
+def _scale_from(request: AdaptRequest, inputs: Inputs) -> str:
+    """Where scale and offset are from, as far as it tells how other imagery is to be read."""
+    if inputs.stored:  # a store gives reflectance whatever its numbers: its scale of 1 tells nothing
+        return "inferred"
+    return "given" if request.offset else inputs.imagery.scale_from
 
 
 def settings(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:

@@ -65,12 +65,9 @@ def _require_place(file: RasterFile) -> None:
     except ProjError:
         known = False
     if not known:
-        msg = (
-            f"{file.path} lies nowhere on Earth by its CRS ({file.crs.to_string()[:60] if file.crs else ''})"
-        )
-        raise ImageryError(
-            msg, "write the right one into the file, for example with gdal_edit -a_srs EPSG:32630"
-        )
+        msg = f"{file.path} lies nowhere on Earth by its CRS ({str(file.crs)[:60]})"
+        hint = "write the right one into the file, for example with gdal_edit -a_srs EPSG:32630"
+        raise ImageryError(msg, hint)
 
 
 @lru_cache(maxsize=64)

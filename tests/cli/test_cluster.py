@@ -15,10 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from landmeta_cli.app import run
-
-from .conftest import pixels, polygons, write_raster
-
 RASTERS = ("landcover.tif", "probabilities.tif", "confidence.tif")
 SMALL = """
 import signal
@@ -33,18 +29,6 @@ if __name__ == "__main__":
 
 def sums(folder: Path) -> list[str]:
     return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in RASTERS]
-
-
-@pytest.fixture
-def adapted(tmp_path: Path) -> Path:
-    write_raster(tmp_path / "scene.tif", pixels())
-    polygons().to_file(tmp_path / "labels.gpkg")
-    code = run(
-        ["adapt", "--imagery", str(tmp_path / "scene.tif"), "--scale", "1e-4", "--out", str(tmp_path / "run")]
-        + ["--labels", str(tmp_path / "labels.gpkg"), "--label-column", "class"]
-    )
-    assert code == 0
-    return tmp_path / "run"
 
 
 @dataclass
@@ -91,7 +75,7 @@ def wait_for_workers(address: str, count: int) -> None:
 
 def predict_command(adapted: Path, tmp_path: Path, *more: str) -> list[str]:
     """A prediction in blocks of 8 px, to the folder `many`."""
-    scene = str(tmp_path / "scene.tif")
+    scene = str(adapted.parent / "scene.tif")
     return [
         *(sys.executable, "-c", SMALL, "predict", str(adapted), "--imagery", scene, "--scale", "1e-4"),
         *("--out", str(tmp_path / "many"), *more),

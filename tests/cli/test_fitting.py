@@ -40,6 +40,20 @@ def test_a_scale_that_the_model_was_told_is_not_inferred(
     assert "scale 0.001" in told.err  # the model's own, also from a run that only maps
 
 
+def test_an_offset_that_the_model_was_told_is_not_left_out(
+    tmp_path: Path, landmeta: Callable[..., Said]
+) -> None:
+    scene = write_raster(tmp_path / "scene.tif", pixels() + np.uint16(200), nodata=200)
+    polygons().to_file(tmp_path / "labels.gpkg")
+    labels = ("--labels", tmp_path / "labels.gpkg", "--label-column", "class")
+    run_folder = tmp_path / "run"
+    assert landmeta("adapt", "--imagery", scene, "--offset", "-0.02", *labels, "--out", run_folder).code == 0
+    said = landmeta("predict", run_folder, "--imagery", scene, "--dry-run")
+    assert said.code == 2
+    assert "scale 0.0001 and offset -0.02" in said.err
+    assert landmeta("predict", run_folder, "--imagery", scene, "--offset", "-0.02", "--dry-run").code == 0
+
+
 def test_a_scale_that_the_models_imagery_said_is_not_inferred_either(
     tmp_path: Path, landmeta: Callable[..., Said]
 ) -> None:
