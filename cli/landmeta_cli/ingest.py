@@ -183,6 +183,10 @@ def _ingest(
     say_all("warning", (f"quarantined: {reason}" for reason in reasons[:_SHOWN]))
     if len(reasons) > _SHOWN:
         say("warning", f"quarantined: {len(reasons) - _SHOWN} more, see 'reason' in {out / 'index.parquet'}")
+    if found.absent:
+        told = f"the store keeps {found.absent:,} of its patches, which the archive no longer has"
+        remedy = f"delete {out / found.dataset} and ingest again if files were moved or --splits changed"
+        say("warning", f"{told}; {remedy}")
     if as_json:
         emit_json({**asdict(found), "quarantined": [{"id": i, "reason": r} for i, r in found.quarantined]})
     else:

@@ -73,8 +73,9 @@ class IngestSummary:
     """What an ingest found and did.
 
     `patches` counts those of the archive, broken ones too. `tiles` are in the store, `written` of them by
-    this call; `same_ground` were left out because another tile shows the same ground. `quarantined` holds
-    the name and the reason of every broken patch.
+    this call; `same_ground` were left out because another tile shows the same ground. `absent` counts
+    patches that the store has and the archive no longer. `quarantined` holds the name and the reason of every
+    broken patch.
     """
 
     dataset: str
@@ -83,6 +84,7 @@ class IngestSummary:
     tiles: int
     written: int
     same_ground: int
+    absent: int
     quarantined: tuple[tuple[str, str], ...]
     workers: int
     seconds: float
@@ -135,10 +137,16 @@ def ingest(
         tiles=int((plan.slots >= 0).sum()),
         written=written,
         same_ground=int((plan.slots[plan.healthy()] == SPARE).sum()),
+        absent=len(_stored(plan) - job.patches.keys() - {Key(b.region, b.season, b.patch) for b in broken}),
         quarantined=tuple(zip(quarantined["id"], quarantined["reason"], strict=True)),
         workers=workers,
         seconds=time.monotonic() - begun,
     )
+
+
+def _stored(plan: Plan) -> set[Key]:
+    """Keys of the patches of which tiles are in the store."""
+    return set(plan.keys(np.flatnonzero((plan.slots >= 0).any(axis=1))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,25 @@ def test_a_folder_of_classes_becomes_a_store_in_one_command(tmp_path: Path, land
         assert store.legend("tiles").names == ("forest", "water")
 
 
+def test_a_tile_that_moved_to_another_class_is_told_as_one_too_many(
+    tmp_path: Path, landmeta: Landmeta
+) -> None:
+    tiles = write_tiles(tmp_path / "tiles", 10)
+    landmeta("ingest", "folder", tiles, "--out", tmp_path / "store")
+    (tiles / "forest" / "t0000.png").rename(tiles / "water" / "t0000.png")
+    said = landmeta("ingest", "folder", tiles, "--out", tmp_path / "store")
+    assert said.out.startswith("tiles: 11 tiles of 10 patches")
+    assert said.err.startswith("warning: the store keeps 1 of its patches, which the archive no longer has")
+    assert f"delete {tmp_path / 'store' / 'tiles'} and ingest again" in said.err
+
+
 def test_the_counts_come_as_json_and_broken_files_as_warnings(tmp_path: Path, landmeta: Landmeta) -> None:
     tiles = write_tiles(tmp_path / "tiles", 30)
     for number in range(0, 24, 2):
         (tiles / "forest" / f"t{number:04}.png").write_bytes(b"")
     said = landmeta("ingest", "folder", tiles, "--out", tmp_path / "store", "--json")
     found = json.loads(said.out)
-    fields = "dataset store patches tiles written same_ground quarantined workers seconds"
+    fields = "dataset store patches tiles written same_ground absent quarantined workers seconds"
     assert set(found) == set(fields.split())
     assert (said.code, found["patches"], found["tiles"], found["written"]) == (0, 30, 18, 18)
     assert found["quarantined"][0] == {
