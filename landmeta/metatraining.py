@@ -228,7 +228,8 @@ def take_step(training: Training, gradient: Outer, loss: float, settings: OuterC
     """One step of the optimizer, clipped and with the rate of its schedule."""
     parameters = dict(training.network.named_parameters())
     for name, parameter in parameters.items():
-        parameter.grad = gradient.theta.get(name, torch.zeros_like(parameter)).to(parameter.dtype)
+        found = gradient.theta.get(name)  # None and not 0: else weights that never train would decay
+        parameter.grad = None if found is None else found.to(parameter.dtype)
     for name, tensor in training.learned.items():
         tensor.grad = gradient.learned[name]
     limit = settings.clip_norm or math.inf

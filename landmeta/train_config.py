@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -17,6 +16,9 @@ from pydantic.dataclasses import dataclass
 from landmeta.bands import canonical
 from landmeta.devices import DeviceName
 from landmeta.errors import ConfigError
+
+if TYPE_CHECKING:
+    from landmeta.learning.algorithms import Algorithm
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -359,7 +361,7 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
 
 
 def _algorithm_faults(inner: InnerConfig) -> Iterator[str]:
-    """An unknown algorithm, or an option that it does not take."""
+    """An unknown algorithm, an option that it does not take, or a value that the option does not."""
     from landmeta.learning.algorithms import ALGORITHMS
 
     if inner.algorithm not in ALGORITHMS:
@@ -367,12 +369,24 @@ def _algorithm_faults(inner: InnerConfig) -> Iterator[str]:
         told = f"; nearest is {near[0]}" if near else ""
         yield f"inner.algorithm is {inner.algorithm!r}, expected one of {', '.join(ALGORITHMS)}{told}"
         return
-    algorithm = ALGORITHMS[inner.algorithm]
-    known = ["minibatch", "optimizer", "last_step_only"] if algorithm.displacement else ["order"]
-    known += [name for name in inspect.signature(algorithm.rule).parameters if name != "rate"]
-    for name in inner.options:
+    known = _options(ALGORITHMS[inner.algorithm])
+    for name, value in inner.options.items():
         if name not in known:
             yield f"inner.options.{name} is no option of {inner.algorithm}; options are {', '.join(known)}"
+            continue
+        try:
+            TypeAdapter(known[name]).validate_python(value, strict=True)
+        except ValidationError as fault:
+            errors = fault.errors(include_url=False)
+            yield from (_told(error | {"loc": ("inner", "options", name)}) for error in errors)
+
+
+def _options(algorithm: Algorithm) -> dict[str, Any]:
+    """Names and types of what an algorithm takes besides its rate."""
+    if algorithm.displacement:
+        return {"minibatch": _Count, "optimizer": Literal["sgd", "adam"], "last_step_only": bool}
+    hints = get_type_hints(algorithm.rule)
+    return {"order": Literal[1, 2]} | {name: hint for name, hint in hints.items() if name != "rate"}
 
 
 def _shared(data: DataConfig) -> list[str]:

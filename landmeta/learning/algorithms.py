@@ -67,7 +67,8 @@ def inner_settings(
         rate: Inner rate, or its initial value where it is learned.
         steps: Inner steps.
         order: Of the outer gradient; by default the algorithm's.
-        affine: Whether gain and offset of norms adapt; None: those of batch norms only (METHODS 1.2).
+        affine: Whether gain and offset of norms adapt; None: those of batch norms only (METHODS 1.2), but all
+            under Reptile, which trains nothing else than what adapts.
         rule: Another rule than the algorithm's with that rate, such as one with other options.
 
     Raises:
@@ -77,6 +78,8 @@ def inner_settings(
         msg = f"algorithm {name!r} is unknown"
         raise NetworkError(msg, f"algorithm = one of {', '.join(ALGORITHMS)}")
     algorithm = ALGORITHMS[name]
+    if affine is None and algorithm.displacement:
+        affine = True
     names = adapted_names(network, algorithm.part, affine)
     return Inner(rule or algorithm.rule(rate), names, steps, order or algorithm.order)
 
@@ -97,7 +100,7 @@ def reptile_direction(
     state: State | None = None,
     last_step_only: bool = False,
 ) -> Outer:
-    """Theta minus the mean of what tasks adapt to, as if it were a gradient (METHODS 3.3).
+    """Theta minus the mean of what tasks adapt to, as if it were a gradient of what moves (METHODS 3.3).
 
     Plain descent along it with rate eps is Reptile's theta + eps (mean phi - theta).
 
@@ -112,7 +115,7 @@ def reptile_direction(
             and of paper 002; the last minibatch then should hold images that the others do not.
     """
     start = state or learner.initial_state()
-    total = {name: torch.zeros_like(theta[name]) for name in theta}
+    total = {name: torch.zeros_like(theta[name]) for name in adapted}
     losses = []
     for batches in tasks:
         displacement, loss = _displacement(

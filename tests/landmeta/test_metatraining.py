@@ -18,6 +18,7 @@ from landmeta.metatraining import (
     mean_over_processes,
     meta_train,
     rate_factor,
+    take_step,
 )
 from landmeta.networks import build_network
 from landmeta.processes import Processes
@@ -194,6 +195,16 @@ def test_weight_decay_pulls_the_network_and_not_what_the_rule_learns():
     learned = {"scale": torch.ones(1, requires_grad=True)}
     optimizer = make_optimizer(torch.nn.Linear(2, 1), learned, config.outer)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [1.0, 0.0]
+
+
+def test_what_has_no_gradient_stays_whatever_the_weight_decay():
+    config = settings(outer={"weight_decay": 1.0})
+    training, start = new(config), new(config)
+    gradient = Plain().outer_gradient(training, next(batches()))
+    del gradient.theta["blocks.0.norm1.weight"]
+    take_step(training, gradient, 1.0, config.outer)
+    before, after = (dict(t.network.named_parameters()) for t in (start, training))
+    assert [name for name in before if torch.equal(before[name], after[name])] == ["blocks.0.norm1.weight"]
 
 
 def test_the_state_of_the_norms_moves_with_the_steps():

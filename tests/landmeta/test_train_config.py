@@ -108,3 +108,32 @@ def test_an_option_that_the_algorithm_does_not_take_is_told():
     told = faults_of(inner={"algorithm": "sparse_maml", "options": {"shif": 1, "draw": "kaiming"}})
     assert told == "inner.options.shif is no option of sparse_maml; options are order, draw, shift"
     assert "nearest is fomaml" in faults_of(inner={"algorithm": "fo_maml"})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "told"),
+    [
+        ("maml", {"order": 3}, "inner.options.order is 3, expected one of 1, 2"),
+        ("maml", {"order": "1"}, 'inner.options.order is "1", expected one of 1, 2; nearest is 1'),
+        ("meta_sgd", {"per": "weights"}, 'is "weights", expected one of weight, tensor; nearest is weight'),
+        ("sparse_maml", {"shift": "low"}, 'inner.options.shift is "low", expected a valid number'),
+        ("reptile", {"minibatch": 0}, "inner.options.minibatch is 0, expected greater than or equal to 1"),
+        ("reptile", {"optimizer": "adamw"}, 'is "adamw", expected one of sgd, adam; nearest is adam'),
+        ("reptile", {"last_step_only": 1}, "inner.options.last_step_only is 1, expected a valid boolean"),
+    ],
+)
+def test_a_value_that_an_option_does_not_take_is_told(algorithm, options, told):
+    assert told in faults_of(inner={"algorithm": algorithm, "options": options})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        ("sparse_maml", {"order": 1, "draw": "kaiming", "shift": 1}),
+        ("sparse_relu_maml", {"straight": False}),
+        ("reptile", {"minibatch": 4, "optimizer": "adam", "last_step_only": True}),
+    ],
+)
+def test_the_options_of_the_guide_are_taken(algorithm, options):
+    config = parse_config({**LEAST, "inner": {"algorithm": algorithm, "options": options}})
+    assert config.inner.options == options

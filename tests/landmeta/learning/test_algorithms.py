@@ -136,6 +136,14 @@ def test_the_last_step_alone_is_the_gradient_of_the_last_minibatch(make_network,
         torch.testing.assert_close(found.theta[name], 0.1 * expected[name])
 
 
+def test_reptile_moves_gains_and_offsets_unless_told_not_to(make_network):
+    network = make_network()
+    everything = {name for name, _ in network.named_parameters()}
+    assert set(inner_settings("reptile", network, rate=0.1).adapted) == everything
+    without = inner_settings("reptile", network, rate=0.1, affine=False).adapted
+    assert everything - set(without) == {name for name in everything if "norm" in name}
+
+
 def test_a_task_of_reptile_does_not_hang_on_the_one_before(make_network, make_tasks):
     network, tasks = make_network(), make_tasks(2)
     learner, names = Learner(network), inner_settings("reptile", network, rate=0.1).adapted
