@@ -142,7 +142,9 @@ def _named_regions() -> list[dict[str, Any]]:
 
 def _store_of(name: str) -> tuple[Path, str | None] | None:
     """The tile store that a path names, and the dataset in it; None where the path leads to no store."""
-    path = Path(name).expanduser()
+    from landmeta_catalog.regions import path_of
+
+    path = path_of(name)
     if (path / "store.json").is_file():
         return path, None
     if (path.parent / "store.json").is_file():

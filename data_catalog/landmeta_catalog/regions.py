@@ -49,6 +49,14 @@ class Region:
     file: Path | None = None
 
 
+def path_of(text: str) -> Path:
+    """The path that a user may have meant, `~` being a home where there is one: `~nobody` is a name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def resolve_region(text: str) -> Region:
     """Say what region `text` names; `demo` is made on first use, in the cache folder.
 
@@ -58,7 +66,7 @@ def resolve_region(text: str) -> Region:
         OutputError: the demo cannot be written to the cache folder.
     """
     text = text.strip()
-    path = Path(text).expanduser()
+    path = path_of(text)
     if text == "demo":
         return _demo()
     if text and path.exists():
@@ -93,7 +101,7 @@ def no_imagery(region: Region) -> RegionError:
 def cache_folder() -> Path:
     """Where made and fetched data is kept: LANDMETA_CACHE, else `~/.cache/landmeta`."""
     chosen = os.environ.get("LANDMETA_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "landmeta"
+    return path_of(chosen) if chosen else Path.home() / ".cache" / "landmeta"
 
 
 def _demo() -> Region:

@@ -23,6 +23,7 @@ from landmeta.legend import Legend
 from landmeta.raster import Imagery
 from landmeta.tasks import Task, region_task
 from landmeta.tile_table import TileTable
+from landmeta_catalog.regions import path_of
 from landmeta_catalog.store import TileStore
 from landmeta_catalog.tiles import ArraySpec
 
@@ -58,7 +59,7 @@ def find_store_region(text: str) -> StoreRegion | None:
         RegionError: the store has no such region, or several.
         DataError: the store is unfinished or damaged.
     """
-    path = Path(text).expanduser()
+    path = path_of(text)
     store = next((p for p in (path, *path.parents) if (p / "store.json").is_file()), None)
     if store is None:
         return None

@@ -50,7 +50,13 @@ def ensure_store(data: DataConfig, progress: Progress) -> None:
 
 def read_store(data: DataConfig) -> Path:
     """The store whose tiles are read: that of the settings, or beside it that of its smaller tiles."""
-    return data.store if data.side is None else data.store.with_name(f"{data.store.name}-{data.side}px")
+    return data.store if data.side is None else _beside(data.store, f"{data.side}px")
+
+
+def _beside(store: Path, what: str) -> Path:
+    """A folder next to the store, named after it; a store may be given as `.`, which has no name."""
+    named = store if store.name else store.resolve()
+    return named.with_name(f"{named.name}-{what}")
 
 
 def _ensure_simulated(data: DataConfig, progress: Progress) -> None:
@@ -61,7 +67,7 @@ def _ensure_simulated(data: DataConfig, progress: Progress) -> None:
     made = data.simulate
     if made is None or (data.store / "index.parquet").is_file():
         return
-    archive = data.store.with_name(f"{data.store.name}-archive")
+    archive = _beside(data.store, "archive")
     simulate_sen12ms(archive, made.seed, regions=made.regions, patches=made.patches, progress=progress)
     reader = open_archive("sen12ms", archive, dataset=data.dataset)
     ingest(reader, data.store, settings={"simulated": True}, progress=progress)

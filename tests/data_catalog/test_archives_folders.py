@@ -128,6 +128,14 @@ def test_an_index_without_paths_is_refused(tmp_path: Path) -> None:
         open_archive("folder", tmp_path).scan()
 
 
+@pytest.mark.parametrize("listed", ["/archive/Water/a.png", "../Water/a.png"])
+def test_an_index_with_paths_to_elsewhere_is_refused(tmp_path: Path, listed: str) -> None:
+    picture(tmp_path / "Water" / "a.png")
+    index(tmp_path, [{"path": listed}])
+    with pytest.raises(DataError, match=f"lists {listed}, expected paths relative to"):
+        open_archive("folder", tmp_path).scan()
+
+
 def test_two_files_of_one_name_are_a_duplicate(tmp_path: Path) -> None:
     picture(tmp_path / "Water" / "a.jpg")
     picture(tmp_path / "Water" / "a.png")
@@ -251,6 +259,13 @@ def test_folders_without_tiles_are_refused(tmp_path: Path) -> None:
         open_archive("folder", tmp_path)
     with pytest.raises(DataError, match="is no folder"):
         open_archive("folder", tmp_path / "elsewhere")
+
+
+def test_more_class_folders_than_codes_are_refused(tmp_path: Path) -> None:
+    for number in range(255):
+        picture(tmp_path / f"class{number}" / "a.png")
+    with pytest.raises(DataError, match="has 255 class folders, expected at most 254"):
+        open_archive("folder", tmp_path)
 
 
 def test_eurosat_has_b8a_last_in_its_files_and_after_b08_in_the_store(tmp_path: Path) -> None:

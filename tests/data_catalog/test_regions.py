@@ -89,9 +89,10 @@ def test_a_file_that_is_no_vector_file_is_refused(tmp_path: Path) -> None:
         resolve_region(str(path))
 
 
-def test_a_missing_vector_file_is_named() -> None:
-    with pytest.raises(RegionError, match=r"nowhere/aoi\.gpkg does not exist"):
-        resolve_region("nowhere/aoi.gpkg")
+@pytest.mark.parametrize("path", ["nowhere/aoi.gpkg", "~nobody/aoi.gpkg"])
+def test_a_missing_vector_file_is_named(path: str) -> None:
+    with pytest.raises(RegionError, match=rf"{re.escape(path)} does not exist"):
+        resolve_region(path)
 
 
 def test_a_catalogue_region_comes_with_its_place_and_without_imagery() -> None:

@@ -19,6 +19,7 @@ from landmeta_catalog.training_tasks import (
     TrainingData,
     ensure_store,
     first_tasks,
+    read_store,
     split_regions,
     step_batches,
 )
@@ -53,6 +54,15 @@ def settings(store: Path, **tables: object) -> TrainConfig:
 
 def regions(table: TileTable) -> list[str]:
     return sorted("/".join(pair) for pair in table.region_seasons())
+
+
+def test_smaller_tiles_of_the_current_folder_stand_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").mkdir()
+    monkeypatch.chdir(tmp_path / "store")
+    data = settings(Path(), data={"side": 4}).data
+    assert read_store(data) == tmp_path / "store-4px"
 
 
 def test_tiles_are_averaged_down_into_a_store_beside_the_first(store: Path) -> None:

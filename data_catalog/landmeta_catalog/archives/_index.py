@@ -16,7 +16,7 @@ def read_index(folder: Path) -> dict[str, Row]:
     """Rows of `index.csv` by the path of their tile relative to the folder; empty where there is none.
 
     Raises:
-        DataError: the file is no text or has no column `path`.
+        DataError: the file is no text, has no column `path`, or a path in it is not relative to the folder.
     """
     file = folder / NAME
     if not file.is_file():
@@ -30,4 +30,8 @@ def read_index(folder: Path) -> dict[str, Row]:
     if rows and "path" not in rows[0]:
         msg = f"{file} has the columns {', '.join(map(str, rows[0]))}, expected one named path"
         raise DataError(msg, "rename it if it does not describe the tiles")
-    return {row["path"].replace("\\", "/"): row for row in rows if row["path"]}
+    by_path: dict[str, Row] = {row["path"].replace("\\", "/"): row for row in rows if row["path"]}
+    if outside := [path for path in by_path if Path(path).is_absolute() or ".." in Path(path).parts]:
+        msg = f"{file} lists {outside[0]}, expected paths relative to {folder}"
+        raise DataError(msg, "write paths such as Forest/tile_1.tif")
+    return by_path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmeta.errors import DataError
-from landmeta.legend import Legend, legend_for
+from landmeta.legend import NODATA, Legend, legend_for
 from landmeta_catalog.archives._files import read_header
 from landmeta_catalog.archives._images import SUFFIXES, Layout, layout_of, usual_header
 from landmeta_catalog.archives._index import NAME, Row, read_index
@@ -159,7 +159,11 @@ def class_folder(
     """
     tiles = list_tiles(path)
     layout = layout_of(*usual_header(tiles), bands=bands, scale=scale, offset=offset)
-    legend = legend_for(sorted({tile.parent.name for tile in tiles}))
+    names = sorted({tile.parent.name for tile in tiles})
+    if len(names) > NODATA - 1:
+        msg = f"{path} has {len(names)} class folders, expected at most {NODATA - 1}"
+        raise DataError(msg, "give the folder that holds one folder a class")
+    legend = legend_for(names)
     return ClassFolder(path, dataset or dataset_name(path), legend, layout)
 
 
