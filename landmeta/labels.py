@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import geopandas
@@ -22,6 +22,7 @@ from landmeta._imagery.extents import (
 )
 from landmeta._imagery.files import RasterFile, inspect
 from landmeta._imagery.naming import SUFFIXES
+from landmeta._labels.categories import Categories, read_categories
 from landmeta._labels.classes import alike, like_background, number_classes
 from landmeta._labels.features import (
     FORMAT_HINT,
@@ -77,6 +78,7 @@ class _Found:
     notes: tuple[str, ...]
     unit: str = "pixels"
     doubted: str = ""
+    said: Categories = field(default_factory=Categories)
 
 
 def read_labels(
@@ -84,11 +86,12 @@ def read_labels(
 ) -> Labels:
     """Read the labels at `path` onto the grid of `imagery`.
 
-    Polygons label the pixels whose centre they hold (or the one of their centroid), points the pixel they
-    are in; any OGR format and CRS, with the class in `column`, in a column named class, label, ..., or in
-    the layers' names. A raster of class codes labels the pixels whose centres its own pixels hold, and its
-    connected patches are the groups; 0 and its nodata are no label. A folder `class/tile.tif` labels the
-    footprint of each tile. Of clipped imagery only the clipped grid is labelled.
+    Polygons label the pixels whose centre they hold (or the one of their centroid), points the pixel they are
+    in; any OGR format and CRS, with the class in `column`, in a column named class, label, ..., or in the
+    layers' names. A raster of class codes labels the pixels whose centres its own pixels hold, and its
+    connected patches are the groups; 0 and its nodata are no label; names and palette of its codes are kept.
+    A folder `class/tile.tif` labels the footprint of each tile. Of clipped imagery only the clipped grid is
+    labelled.
 
     Args:
         path: vector file, label raster or folder.
@@ -109,7 +112,7 @@ def read_labels(
     found = _find(Path(path), imagery, target, column)
     if not len(found.covered.rows):
         raise _outside(Path(path), found, imagery, target)
-    named, chosen, renumbered = number_classes(found.values, legend)
+    named, chosen, renumbered = number_classes(found.values, legend, found.said)
     valid = _has_data(imagery, found.covered)
     covered = found.covered.take(valid)
     notes = [*found.notes, *alike(found.values), *renumbered]
@@ -194,6 +197,7 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
         group_class=group_class,
         geometry=geometry,
         notes=tuple(notes),
+        said=read_categories(file),
     )
 
 

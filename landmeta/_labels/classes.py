@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmeta._imagery.files import RasterFile
+from landmeta._labels.categories import Categories, painted
 from landmeta._labels.features import ClassValue
 from landmeta.errors import LabelError
 from landmeta.legend import NODATA, Legend, legend_for
@@ -16,16 +17,18 @@ from landmeta.legend import NODATA, Legend, legend_for
 _MOST_CLASSES = 254
 _DIGITS = re.compile(r"-?[0-9]{1,18}")
 _LISTED = 12
+_NOTHING_SAID = Categories()
 _MOST_OF_ALL = 0.9
 """Share of the labelled pixels above which a code is rather what surrounds the labels."""
 
 
 def number_classes(
-    values: Sequence[ClassValue], legend: Legend | None
+    values: Sequence[ClassValue], legend: Legend | None, said: Categories = _NOTHING_SAID
 ) -> tuple[dict[ClassValue, int], Legend, list[str]]:
     """Code of each class value, the legend of these classes, and a line where numbers are no codes.
 
-    Digits in text, as shapefiles often hold them, are the numbers that they spell.
+    Digits in text, as shapefiles often hold them, are the numbers that they spell. Names and colours that are
+    `said` of numbers are kept.
 
     Raises:
         LabelError: too many classes for a map, or one that `legend` lacks.
@@ -38,13 +41,17 @@ def number_classes(
     if len(values) > _MOST_CLASSES:
         msg = f"the labels have {len(values)} different classes, expected at most {_MOST_CLASSES}"
         raise LabelError(msg, "--label-column says which column holds the class")
-    names = {value: f"class {numbers[value] if apart else value}" if numbers else value for value in values}
+    names = {value: f"class {value}" if numbers else value for value in values}
+    if apart:
+        said = said.of(set(numbers.values()))
+        names |= {value: said.names[number] for value, number in numbers.items()}
     # A number stays the code of its class where a class raster can hold it.
     fit = apart and all(0 <= number < NODATA for number in numbers.values())
     chosen = legend_for([str(name) for name in names.values()], list(numbers.values()) if fit else None)
     code_of = dict(zip(chosen.names, chosen.codes, strict=True))
     named = {value: code_of[str(name)] for value, name in names.items()}
-    return named, chosen, [] if fit else _renumbered(numbers, named)
+    colors = {named[value]: said.colors[number] for value, number in numbers.items() if said.colors}
+    return named, painted(chosen, colors), [] if fit else _renumbered(numbers, named)
 
 
 def _numbers(values: Sequence[ClassValue]) -> dict[ClassValue, int]:
