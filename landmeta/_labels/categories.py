@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyogrio
 import rasterio
+from pandas.api.types import is_string_dtype
+from pyogrio.errors import DataSourceError
 
 from landmeta._imagery.files import RasterFile, reading
+from landmeta._labels.features import class_column
 from landmeta.legend import KNOWN_LEGENDS, Legend
 
 _VALUE, _LOWEST, _NAME = ("5", "3", "2")  # GDAL's usages of an attribute table's fields: MinMax, Min, Name
@@ -48,16 +52,17 @@ def painted(legend: Legend, colors: Mapping[int, str]) -> Legend:
 
 
 def read_categories(file: RasterFile) -> Categories:
-    """Names from GDAL's `.aux.xml` or a VRT (category names, else the attribute table), and the palette.
+    """Names from GDAL's `.aux.xml` or a VRT, else from ArcGIS's `.vat.dbf`, and the palette.
 
     Raises:
         ImageryError: the file cannot be opened any more.
     """
     beside = file.path if file.path.suffix.lower() == ".vrt" else Path(f"{file.path}.aux.xml")
-    return Categories(_names(beside), _palette(file))
+    return Categories(_names(beside) or _arcgis_names(Path(f"{file.path}.vat.dbf")), _palette(file))
 
 
 def _names(path: Path) -> dict[int, str]:
+    """Category names of the first band, else those of its attribute table."""
     try:
         root = ET.parse(path).getroot()
     except (OSError, ET.ParseError):  # none, or none that GDAL itself could read
@@ -80,6 +85,23 @@ def _attributes(band: ET.Element) -> dict[int, str]:
     rows = [[_text(f) for f in row.findall("F")] for row in table.findall("Row")]
     pairs = [(row[values[0]], row[usages.index(_NAME)]) for row in rows if len(row) == len(usages)]
     return {int(float(code)): name for code, name in pairs if name and _is_whole(code)}
+
+
+def _arcgis_names(path: Path) -> dict[int, str]:
+    """Names in the column of text that is called like one of classes, or is the only one."""
+    if not path.is_file():
+        return {}
+    try:
+        table = pyogrio.read_dataframe(path, read_geometry=False)
+    except DataSourceError:
+        return {}
+    value = next((column for column in table if column.lower() == "value"), None)
+    texts = [column for column in table if is_string_dtype(table[column])]
+    name = class_column(texts) or (texts[0] if len(texts) == 1 else None)
+    if value is None or name is None:
+        return {}
+    named = zip(table[value], table[name].fillna(""), strict=True)
+    return {int(code): text.strip() for code, text in named if text.strip()}
 
 
 def _is_whole(text: str) -> bool:

@@ -160,14 +160,15 @@ def _class_columns(
             msg = f"{path} has no column {column!r}; it has {_listed(layers)}"
             raise LabelError(msg, _COLUMN_HINT)
         return having
-    guessed = {layer: _class_column(fields) for layer, fields in layers.items()}
+    guessed = {layer: class_column(fields) for layer, fields in layers.items()}
     if all(guessed.values()) or (len(layers) > 1 and not any(guessed.values())):
         return guessed
     msg = f"{path} does not say which column holds the class; it has {_listed(layers)}"
     raise LabelError(msg, _COLUMN_HINT)
 
 
-def _class_column(fields: Sequence[str]) -> str | None:
+def class_column(fields: Sequence[str]) -> str | None:
+    """The field whose name says that it holds the class."""
     lower = {field.lower(): field for field in reversed(fields)}
     return next((lower[name] for name in _CLASS_COLUMNS if name in lower), None)
 

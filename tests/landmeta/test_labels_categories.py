@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas
+import pyogrio
 import pytest
 import rasterio
 from rasterio.shutil import copy
@@ -77,6 +79,15 @@ def test_a_vrt_says_its_names_itself(tmp_path: Path) -> None:
     beside(source, categories("", "sand", "rock"))
     copy(source, tmp_path / "a.vrt", driver="VRT")
     assert named(read_labels(tmp_path / "a.vrt", flat_imagery())) == {1: "sand", 2: "rock"}
+
+
+@pytest.mark.parametrize("column", ["LULC", "BESCHREIB"])
+def test_the_attribute_table_of_arcgis_names_classes(tmp_path: Path, column: str) -> None:
+    file = codes(tmp_path / "a.tif", 7, 20, 30)
+    rows = pandas.DataFrame({"VALUE": [7, 20, 30], "COUNT": [9.0, 9.0, 9.0], column: ["heath", "moor", None]})
+    pyogrio.write_dataframe(rows, tmp_path / "a.dbf", driver="ESRI Shapefile")
+    (tmp_path / "a.dbf").rename(tmp_path / "a.tif.vat.dbf")
+    assert named(read_labels(file, flat_imagery())) == {7: "heath", 20: "moor", 30: "class 30"}
 
 
 def test_the_palette_of_a_known_legend_has_its_names(tmp_path: Path) -> None:
