@@ -12,7 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landmeta.bands import BandSet
-from landmeta.features import FoldedNetwork, by_pixel, fill_nodata, fold, group_sizes, spectral_logits
+from landmeta.features import (
+    FoldedBlock,
+    FoldedNetwork,
+    by_pixel,
+    fill_nodata,
+    fold,
+    group_sizes,
+    spectral_logits,
+)
 from landmeta.heads import Heads
 from landmeta.legend import Legend
 from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, pool_before, upsample
@@ -23,6 +31,12 @@ PHASE = 5
 
 Every pool of the network then begins at another pixel. The mean of both passes hangs less on where the
 raster happens to begin (docs/design/0005-moments-and-phases.md)."""
+
+_PASSES = ((ALIGN, ALIGN), (PHASE, ALIGN - PHASE))
+"""Pixels that each pass leaves out before and after, along both axes."""
+
+_STRIP = 64  # rows in which the first block is computed on a CPU, a multiple of 2
+_REACH = 3  # pixels that its three convolutions see on either side
 
 _RIM = 16
 """Pixels of halo that the last block does without: of the 48 around its input it sees 24 and one cell."""
@@ -94,19 +108,43 @@ class Ensemble:
         parts = self.heads.weight.split([sum(sizes[:3]), *sizes[3:]], dim=1)
         total = spectral_logits(image, parts[0]) + self.heads.bias[:, None, None]
         # No pool comes before the first block: both passes share it.
-        first = FoldedNetwork(state.blocks[:1]).features(image)[0]
-        total += _projected([first], parts[1:2], STRIDES[:1])
-        for before, after in ((ALIGN, ALIGN), (PHASE, ALIGN - PHASE)):
+        first, *pooled = _first_block(state.blocks[0], image, parts[1])
+        total += first
+        for (before, after), cells in zip(_PASSES, pooled, strict=True):
             seen = np.s_[..., before : height - after, before : width - after]
-            total[seen] += _deep_logits(state, first[seen], parts[2:]) / 2
+            total[seen] += _deep_logits(state, cells, parts[2:]) / 2
         return total
 
 
+def _first_block(
+    block: FoldedBlock, image: Float[Tensor, "1 band y x"], weight: Float[Tensor, "class channel"]
+) -> tuple[Tensor, ...]:
+    """Logits (class, y, x) from the first block, then its output as each pass pools it.
+
+    Its maps have full size: a strip of rows at a time they stay in the cache, and memory holds no whole one.
+    """
+    height, width = image.shape[2:]
+    strip = _STRIP if image.device.type == "cpu" else height
+    logits, pooled = list[Tensor](), [list[Tensor]() for _ in _PASSES]
+    for top in range(0, height, strip):
+        bottom = min(top + strip, height)
+        start = max(top - _REACH, 0)
+        values = block(image[..., start : bottom + 1 + _REACH, :])  # a pool may begin in the last row
+        logits.append(by_pixel(values[..., top - start : bottom - start, :], weight)[0])
+        for (before, after), cells in zip(_PASSES, pooled, strict=True):
+            odd = before % 2
+            first, end = max(top + odd, before), min(bottom + odd, height - after)
+            if first < end:
+                part = values[..., first - start : end - start, before : width - after]
+                cells.append(pool_before(part, 1))
+    return torch.cat(logits, dim=1), *(torch.cat(cells, dim=2) for cells in pooled)
+
+
 def _deep_logits(
-    state: FoldedNetwork, first: Float[Tensor, "1 channel y x"], weights: Sequence[Tensor]
+    state: FoldedNetwork, pooled: Float[Tensor, "1 channel v u"], weights: Sequence[Tensor]
 ) -> Float[Tensor, "class y x"]:
     """Logits from what comes after the first block; the outer `_RIM` pixels lack the last block's part."""
-    middle = FoldedNetwork(state.blocks[1:3], first=1).features(pool_before(first, 1))
+    middle = FoldedNetwork(state.blocks[1:3], first=1).features(pooled)
     logits = _projected(middle, weights[:2], STRIDES[1:3])
     cells = _RIM // STRIDES[2]
     core = middle[-1][..., cells:-cells, cells:-cells]

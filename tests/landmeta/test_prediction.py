@@ -173,6 +173,15 @@ def test_a_map_has_the_same_bits_whatever_the_threads(adapted, threads, classes,
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize("height", [120, 136, 192, 200])  # the last strip of 136 rows has 8, all of them halo
+def test_strips_of_the_first_block_make_the_same_logits(adapted, monkeypatch, height):
+    ensemble = with_classes(adapted.ensemble, 3)
+    window = torch.rand(4, height, 128, generator=torch.Generator().manual_seed(0))
+    in_strips = ensemble.logits(window, ensemble.prepare())
+    monkeypatch.setattr("landmeta.ensemble._STRIP", height)
+    torch.testing.assert_close(in_strips, ensemble.logits(window, ensemble.prepare()), rtol=1e-5, atol=1e-5)
+
+
 def test_what_lies_beyond_the_context_changes_nothing(adapted):
     """To rounding in double precision: the halo is cut to exactly what the core needs."""
     double = {name: (m.double(), v.double()) for name, (m, v) in adapted.ensemble.moments.items()}
