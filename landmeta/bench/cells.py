@@ -120,13 +120,24 @@ def stored_cells(folder: Path) -> list[dict[str, Any]]:
 def _stored(path: Path) -> dict[str, Any] | None:
     """A stored cell; None where there is none, or only what an older format left."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise BenchError(msg, "remove the file; the same command runs its cell again") from error
-    return found if found.get("schema") == SCHEMA else None
+        raise _damaged(path, error) from error
+    if not isinstance(found, dict):
+        raise _damaged(path, "it holds no result")
+    if found.get("schema") != SCHEMA:
+        return None
+    outcome = "result" if found.get("state") == "done" else "error"
+    if lacking := [name for name in ("cell", "settings", "state", outcome) if name not in found]:
+        raise _damaged(path, f"it lacks {lacking[0]}")
+    return found
+
+
+def _damaged(path: Path, fault: object) -> BenchError:
+    msg = f"{path} cannot be read: {fault}"
+    return BenchError(msg, "remove the file; the same command runs its cell again")
 
 
 def _check_settings(path: Path, stored: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:

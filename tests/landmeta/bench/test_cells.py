@@ -86,6 +86,21 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
         run(Counted(), tmp_path, steps=4)
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", "null", '{"schema": 3}', '{"schema": 3, "cell": {}, "settings": {}, "state": "done"}', "{"]
+)
+def test_a_damaged_result_is_named_and_can_be_removed_and_run_again(text: str, tmp_path: Path) -> None:
+    run(Counted(), tmp_path)
+    path = tmp_path / "cells" / "maml-tbn-here-0.json"
+    path.write_text(text, encoding="utf-8")
+    for read in (lambda: run(Counted(), tmp_path), lambda: stored_cells(tmp_path)):
+        with pytest.raises(BenchError, match="maml-tbn-here-0.json cannot be read") as caught:
+            read()
+        assert "remove the file" in caught.value.hint
+    path.unlink()
+    assert run(Counted(), tmp_path) == [("in", "kept"), ("tbn", "done"), ("none", "kept")]
+
+
 def test_a_folder_without_results_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no results") as caught:
         stored_cells(tmp_path)
