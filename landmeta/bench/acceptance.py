@@ -29,6 +29,9 @@ from landmeta.bench._acceptance_units import (
 from landmeta.errors import DataError
 from landmeta.rivals import random_forest, tile_statistics
 
+PARTS = ("test", "val", "train", "all")
+"""Parts of the units that can be scored."""
+
 _FOLDERS = ("hls_worldcover", "eurosat_ms", "sen12ms_rgb", "aberystwyth")
 _TILE_TREES = 300
 _CI_SEED = 0
@@ -162,9 +165,10 @@ def run_acceptance(
         skipped: told the tasks without (readable) data or without an eligible unit.
 
     Raises:
-        DataError: an unknown task, no support draw, or not a single task that the folder has data for.
+        DataError: an unknown task or part, no support draw, or not a single task that the folder has data
+            for.
     """
-    chosen, selection = _check(tasks, seeds), Selection(data, part, seeds)
+    chosen, selection = _check(tasks, part, seeds), Selection(data, part, seeds)
     rows: list[AcceptanceRow] = []
     reasons: dict[str, str] = {}
     for task in chosen:
@@ -185,7 +189,10 @@ class _LeftOutError(Exception):
     """A task has no data, none that can be read or no eligible unit. What classifiers raise is not this."""
 
 
-def _check(tasks: Sequence[str] | None, seeds: int) -> tuple[str, ...]:
+def _check(tasks: Sequence[str] | None, part: str, seeds: int) -> tuple[str, ...]:
+    if part not in PARTS:
+        msg = f"unknown part {part!r} of the acceptance tasks"
+        raise DataError(msg, hint=f"--part takes {', '.join(PARTS)}")
     if seeds < 1:
         msg = f"{seeds} support draws a unit, expected at least 1"
         raise DataError(msg, hint="--seeds 10 is the protocol's number")

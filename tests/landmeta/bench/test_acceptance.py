@@ -337,7 +337,7 @@ def test_tasks_without_data_are_skipped_and_named_and_the_others_run(tiny: Path,
     assert told == [("aberystwyth", 1, 1)]
 
 
-def test_a_folder_without_any_task_an_unknown_task_and_no_seed_are_errors_with_a_cure(
+def test_a_folder_without_any_task_an_unknown_task_or_part_and_no_seed_are_errors_with_a_cure(
     tiny: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="no acceptance task can run") as nothing:
@@ -348,6 +348,9 @@ def test_a_folder_without_any_task_an_unknown_task_and_no_seed_are_errors_with_a
     assert "hls-5px" in unknown.value.hint
     with pytest.raises(DataError, match="0 support draws"):
         run_acceptance(tiny, classify=_forests(), seeds=0)
+    with pytest.raises(DataError, match="unknown part 'tset'") as part:
+        run_acceptance(tiny, "tset", classify=_forests(), seeds=1)
+    assert "test, val, train, all" in part.value.hint
 
 
 def test_an_error_of_the_method_itself_is_not_taken_for_missing_data(tiny: Path) -> None:
