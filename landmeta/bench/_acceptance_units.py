@@ -21,9 +21,9 @@ import geopandas as gpd
 import numpy as np
 import rasterio
 from jaxtyping import Float32, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pyogrio.errors import DataSourceError
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
@@ -38,6 +38,7 @@ _LEFT, _RIGHT = 56, 72  # hls: support from columns before the first, query from
 _MIN_PIXELS = 60
 _SHOTS, _MIN_TILES = 5, 9
 _FOLDS = 5
+_LAYOUT = "compare the folder with the layout that the protocols expect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +115,31 @@ def reading(data: Path) -> Iterator[None]:
             # The chips have no CRS by design: the protocols need pixel positions only.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
-    except (FileNotFoundError, RasterioIOError, DataSourceError, UnidentifiedImageError) as error:
+    except (OSError, DataSourceError, UnicodeDecodeError) as error:  # rasterio's and Pillow's are OSErrors
         msg = f"cannot read a file of the benchmark: {error}"
         raise DataError(msg, hint=f"--data {data}: complete the folder or leave the task out") from error
     except KeyError as error:
         msg = f"a table of the benchmark lacks the column or key {error}"
-        raise DataError(
-            msg, hint=f"--data {data}: compare the folder with the layout that the protocols expect"
-        ) from error
+        raise DataError(msg, hint=f"--data {data}: {_LAYOUT}") from error
 
 
 def read_splits(data: Path) -> dict[str, dict[str, Any]]:
-    """Lists of units by data set and part, with remarks: splits.json; empty where there is none."""
+    """Lists of units by data set and part, with remarks: splits.json; empty where there is none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     path = data / "splits.json"
     if not path.exists():
         return {}
-    content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise DataError(msg, hint="mend the file, or remove it to run every unit as unseen") from error
+    if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
+        msg = f"{path} holds no table of parts for each data set"
+        raise DataError(msg, hint="mend the file, or remove it to run every unit as unseen")
     return content
 
 
@@ -219,12 +229,18 @@ def _tile_unit(
 ) -> TileUnit | None:
     if not images:
         return None
+    if len(sizes := {(image.shape[1], image.shape[2]) for image in images}) > 1:
+        found = " and ".join(f"{height} x {width}" for height, width in sorted(sizes)[:2])
+        msg = f"tiles of {name} have {found} pixels, expected one size"
+        raise DataError(msg, hint=f"--data: {_LAYOUT}")
     codes = np.unique(np.array(class_names), return_inverse=True)[1].astype(np.int64)
     pools = [np.flatnonzero(codes == k) for k in range(codes.max() + 1)]
     trials = []
     for seed in range(seeds):
         support = _draw(pools, _SHOTS, seed)
         trials.append((support, np.setdiff1d(np.arange(len(codes)), support)))
+    if not len(trials[0][1]):
+        return None
     return TileUnit(name, np.stack(images), bands, codes, tuple(trials))
 
 
@@ -239,6 +255,8 @@ def _aberystwyth(selection: Selection) -> list[Load]:
         image, transform = _read(folder / "s2_20210527.tif", len(ABERYSTWYTH_BANDS))
         polygons = gpd.read_file(folder / "labels.gpkg")
         episodes = _polygon_folds(polygons, image.shape[1:], transform)
+        if not episodes:
+            return None
         return PixelUnit("five folds", image.astype(np.float32), 1e-3, ABERYSTWYTH_BANDS, (episodes,))
 
     for path in (folder / "s2_20210527.tif", folder / "labels.gpkg"):
@@ -251,6 +269,9 @@ def _polygon_folds(
     polygons: gpd.GeoDataFrame, shape: tuple[int, ...], transform: Affine
 ) -> tuple[PixelEpisode, ...]:
     """Polygon i of a class, in file order, is left out in fold i mod 5."""
+    if polygons["class"].isna().any():
+        msg = f"{int(polygons['class'].isna().sum())} polygons of labels.gpkg have no class"
+        raise DataError(msg, hint=f"--data: {_LAYOUT}")
     names = sorted(polygons["class"].unique())
     code = polygons["class"].map(names.index).to_numpy() + 1
     fold = polygons.groupby("class").cumcount().to_numpy() % _FOLDS
@@ -265,6 +286,8 @@ def _polygon_folds(
         train, query = burn(rest, code), burn(held, code)
         polygon = burn(rest, np.arange(1, len(polygons) + 1))
         at, asked = np.flatnonzero(train), np.flatnonzero(query)
+        if not (len(at) and len(asked)):  # its polygons lie outside of the scene
+            continue
         episodes.append(
             PixelEpisode(
                 at,
@@ -295,13 +318,21 @@ def _read(path: Path, bands: int) -> tuple[np.ndarray, Affine]:
     with rasterio.open(path) as source:
         if source.count != bands:
             msg = f"{path} has {source.count} bands, expected {bands}"
-            raise DataError(msg, hint="--data: compare the folder with the layout that the protocols expect")
+            raise DataError(msg, hint=f"--data: {_LAYOUT}")
         return source.read(), source.transform
 
 
 def _read_rgb(path: Path) -> Float32[np.ndarray, "band y x"]:
-    with Image.open(path) as picture:
-        return np.asarray(picture).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    try:
+        with Image.open(path) as picture:
+            tile = np.asarray(picture)
+    except OSError as error:
+        msg = f"{path} cannot be read: {error}"
+        raise DataError(msg, hint=f"--data: {_LAYOUT}") from error
+    if tile.shape[2:] != (3,):
+        msg = f"{path} is no picture of {len(RGB_BANDS)} bands"
+        raise DataError(msg, hint=f"--data: {_LAYOUT}")
+    return tile.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
 
 _TASKS: dict[str, Callable[[Selection], list[Load]]] = {
