@@ -43,6 +43,9 @@ class Conv4(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if side is not None and side < _STRIDE:
+            msg = f"images of {side} pixels a side leave no cell behind the four pools"
+            raise NetworkError(msg, f"side = {_STRIDE} or more, or build the network without side")
         self.side = side
         options = norm_options or {}
         inputs = (bands, *widths[:3])

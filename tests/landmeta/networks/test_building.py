@@ -56,6 +56,10 @@ def test_every_setting_reaches_the_network():
             {"name": "conv4", "bands": RGB, "widths": [48] * 4, "norm": "gn"},
             "48 channels of norm1 do not divide",
         ),
+        (
+            {"name": "conv4", "bands": RGB, "side": 8},
+            "images of 8 pixels a side leave no cell behind the four pools / side = 16",
+        ),
         ({"name": "conv4", "bands": RGB, "norm_options": {"eps": 1}}, "norm 'tbn' has no option 'eps'"),
     ],
 )
