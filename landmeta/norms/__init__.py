@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any
 
 from landmeta.errors import NetworkError
@@ -53,6 +53,16 @@ NORMS: Mapping[str, type[Norm]] = MappingProxyType(
 )
 """Every norm by the name that settings and the benchmark's tables use."""
 
+_VALUES: Mapping[str, tuple[type | UnionType, str]] = MappingProxyType(
+    {
+        "groups": (int, "a whole number"),
+        "state": (str, "a word"),
+        "momentum": (int | float, "a number"),
+        "unbiased": (bool, "true or false"),
+    }
+)
+"""What the options of norms are, as settings give them: `"no"` is not false, and `"8"` no number."""
+
 
 def norm_options(kind: str) -> tuple[str, ...]:
     """Names of the options that a norm takes besides its channels and name.
@@ -76,4 +86,9 @@ def make_norm(kind: str, channels: int, name: str, **options: Any) -> Norm:
     if foreign := sorted(set(options) - set(known)):
         msg = f"norm {kind!r} has no option {foreign[0]!r}"
         raise NetworkError(msg, f"options of {kind!r}: {', '.join(known) or 'none'}")
+    for option, value in options.items():
+        wanted, words = _VALUES[option]
+        if not isinstance(value, wanted):
+            msg = f"norm {kind!r} has {option} = {value!r}, expected {words}"
+            raise NetworkError(msg, f"norm_options = {{{option} = ...}} with {words}")
     return NORMS[kind](channels, name, **options)

@@ -24,7 +24,7 @@ class ConventionalBatchNorm(Norm):
         name: Key of the layer's state.
         state: `per_task`: every task or class model starts from the state that the network keeps; `global`:
             from what the one before it left, as the main paper's code does.
-        momentum: Weight of the new batch in the running moments.
+        momentum: Weight of the new batch in the running moments, 0 to 1.
     """
 
     adapts_affine = True
@@ -34,6 +34,9 @@ class ConventionalBatchNorm(Norm):
         if state not in _STATES:
             msg = f"norm 'cbn' has no state {state!r}"
             raise NetworkError(msg, f"state = one of {', '.join(_STATES)}")
+        if not 0 <= momentum <= 1:
+            msg = f"norm 'cbn' has no momentum {momentum}"
+            raise NetworkError(msg, "momentum = a share from 0 to 1, such as 0.1")
         self.shares_state = state == "global"
         self.momentum = momentum
         self.register_buffer("running_mean", torch.zeros(channels))

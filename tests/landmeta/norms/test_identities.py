@@ -159,7 +159,12 @@ def test_a_fresh_layer_has_gain_one_and_offset_zero():
         ("in", {"groups": 2}, "norm 'in' has no option 'groups'"),
         ("gn", {"groups": 3}, "4 channels of layer do not divide into 3 groups"),
         ("gn", {"groups": 0}, "4 channels of layer do not divide into 0 groups"),
+        ("gn", {"groups": "2"}, "norm 'gn' has groups = '2', expected a whole number"),
+        ("gn", {"groups": 2.0}, "norm 'gn' has groups = 2.0, expected a whole number"),
         ("cbn", {"state": "shared"}, "norm 'cbn' has no state 'shared'"),
+        ("cbn", {"momentum": "0.1"}, "norm 'cbn' has momentum = '0.1', expected a number"),
+        ("cbn", {"momentum": 10.0}, "norm 'cbn' has no momentum 10.0"),
+        ("tasknorm_i", {"unbiased": "no"}, "norm 'tasknorm_i' has unbiased = 'no', expected true or false"),
     ],
 )
 def test_a_norm_that_cannot_be_made_says_why_and_what_would_do(kind, options, said):
