@@ -44,7 +44,8 @@ def speed_run(
         progress: Told what is being done.
 
     Raises:
-        BenchError: A part is unknown.
+        BenchError: A part is unknown, or the folder holds no chip to compare accuracy on.
+        DataError: The folder lacks the chips' files.
     """
     from landmeta.errors import BenchError
 
@@ -68,6 +69,7 @@ def _map_part(
     repeats: int, threads: int, data: Path | None, tasks: int, progress: Progress
 ) -> dict[str, Any]:
     """Adapting and mapping, the memory of mapping, and the accuracy at which they are fast."""
+    chips = _chips(data, tasks)  # before the timings, which take minutes
     from landmeta.bench.speed import run_speed
     from landmeta.raster import imagery_of_array
     from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
@@ -76,7 +78,21 @@ def _map_part(
     labels = tile_labels(scene, _TILE)
     imagery = imagery_of_array(scene.image.astype(np.float32) * np.float32(SCALE), BANDS, scene.grid)
     found = run_speed(imagery, labels, repeats=repeats, threads=threads, progress=progress)
-    return {**found, **_accuracy(data, tasks, progress)}
+    return {**found, **_accuracy(chips, tasks, progress)}
+
+
+def _chips(data: Path | None, tasks: int) -> list[AccuracyTask]:
+    """The tasks on real chips; none without a folder."""
+    from landmeta.bench.speed_accuracy import hls_tasks
+    from landmeta.errors import BenchError
+
+    if data is None or not tasks:
+        return []
+    found = list(hls_tasks(data, tasks))
+    if not found:
+        msg = f"{data} holds no test cluster of hls-5px to compare accuracy on"
+        raise BenchError(msg, hint="leave out --data, or complete the folder")
+    return found
 
 
 def _engine_part(repeats: int, threads: int, progress: Progress) -> dict[str, Any]:
@@ -97,8 +113,8 @@ def _engine_part(repeats: int, threads: int, progress: Progress) -> dict[str, An
     }
 
 
-def _accuracy(data: Path | None, tasks: int, progress: Progress) -> dict[str, Any]:
-    from landmeta.bench.speed_accuracy import TILE, compare, hls_tasks
+def _accuracy(chips: Sequence[AccuracyTask], tasks: int, progress: Progress) -> dict[str, Any]:
+    from landmeta.bench.speed_accuracy import TILE, compare
 
     if not tasks:
         return {"accuracy": [], "accuracy_sample": "left out (--tasks 0)"}
@@ -107,12 +123,12 @@ def _accuracy(data: Path | None, tasks: int, progress: Progress) -> dict[str, An
         f"{tasks} simulated scenes of {_TASK_SIDE} px with {CLASSES} classes x {PER_CLASS} tiles of "
         f"{TILE} px in the west, scored in the east; "
     )
-    if data is None:
+    if not chips:
         return {"accuracy": rows, "accuracy_sample": sample + "hls_worldcover left out: no --data"}
-    rows += compare("hls_worldcover", hls_tasks(data, tasks), progress)
+    rows += compare("hls_worldcover", chips, progress)
     sample += (
-        f"the first {tasks} test clusters of hls-5px, first draw; the reference takes the {TILE} px around a "
-        "label for a tile of its class; 150 pixels a class are scored"
+        f"the first {len(chips)} test clusters of hls-5px, first draw; the reference takes the {TILE} px "
+        "around a label for a tile of its class; 150 pixels a class are scored"
     )
     return {"accuracy": rows, "accuracy_sample": sample}
 

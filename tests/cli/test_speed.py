@@ -12,7 +12,7 @@ import pytest
 from landmeta.adaptation import adapt_region
 from landmeta.raster import imagery_of_array
 from landmeta_catalog.simulate import BANDS, SCALE, simulate_scene
-from landmeta_cli import scale_bench
+from landmeta_cli import scale_bench, speed
 from landmeta_cli.simulated_labels import tile_labels
 from landmeta_cli.speed import simulated_tasks
 from landmeta_cli.speed_tables import speed_table
@@ -75,6 +75,25 @@ def test_an_unknown_part_is_one_line(landmeta: Callable[..., Said]) -> None:
     assert said.code == 2
     assert "--part takes" in said.err
     assert said.out == ""
+
+
+def test_a_folder_without_chips_is_told_before_anything_is_timed(
+    landmeta: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta.bench.speed.run_speed", lambda *_, **__: pytest.fail("timed"))
+    lacking = landmeta("bench", "speed", "--part", "map", "--data", tmp_path)
+    assert (lacking.code, "index.csv" in lacking.err) == (2, True)
+    (tmp_path / "hls_worldcover").mkdir()
+    (tmp_path / "hls_worldcover" / "index.csv").write_text("path,cluster\n", encoding="utf-8")
+    empty = landmeta("bench", "speed", "--part", "map", "--data", tmp_path)
+    assert (empty.code, "no test cluster" in empty.err) == (2, True)
+
+
+def test_the_accuracy_says_on_how_many_chips_it_was_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    (task,) = simulated_tasks(1)
+    monkeypatch.setattr("landmeta.bench.speed_accuracy.compare", lambda *_: [])
+    found = speed._accuracy([task] * 2, 6, lambda *_: None)
+    assert "the first 2 test clusters" in found["accuracy_sample"]
 
 
 def test_labelled_tiles_are_whole_and_apart_and_the_purest_of_their_class() -> None:
