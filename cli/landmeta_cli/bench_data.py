@@ -69,16 +69,17 @@ class BenchData:
 
         store = _ensure_store(request, progress)
         dataset, split, bands = _dataset(store, request.dataset, size)
-        store, gap = _at_side(store, dataset, size.side, request.out, progress)
+        placed = _at_side(store, dataset, size.side, request.out, progress)
+        store, gap = placed[dataset]
         data = TrainingData.open(_data_config(store, dataset, bands, split))
-        regions_of, table, tiles = _region_tiles(data, dataset, store)
+        regions_of, table, tiles = _region_tiles(data, dataset, placed)
         drawn = region_tasks(
             table,
             shots=size.region_shots,
             draws=size.region_draws,
             limit=size.region_queries,
             least=size.least_regions,
-            gap=gap,
+            gap=placed[regions_of][1],
         )
         return cls(
             store=store,
@@ -162,8 +163,13 @@ def _ensure_store(request: SuiteRequest, progress: Progress) -> Path:
     return made.store
 
 
-def _at_side(store: Path, dataset: str, side: int, out: Path, progress: Progress) -> tuple[Path, int]:
-    """The store, or one in `out` with tiles averaged down to `side` pixels; and the gap in its pixels."""
+def _at_side(
+    store: Path, dataset: str, side: int, out: Path, progress: Progress
+) -> dict[str, tuple[Path, int]]:
+    """The store of each dataset that is used, and the gap in its pixels.
+
+    Larger tiles are averaged down to `side` pixels, into a store in `out`.
+    """
     from landmeta.splits import GAP
     from landmeta_catalog.reduced_store import reduce_store
     from landmeta_catalog.store import TileStore
@@ -171,11 +177,12 @@ def _at_side(store: Path, dataset: str, side: int, out: Path, progress: Progress
     with TileStore.open(store) as held:
         regions = (PUBLISHED_REGIONS,) if dataset == "sen12ms" and PUBLISHED_REGIONS in held.datasets else ()
         sides = {name: held.arrays(name)[0].side for name in (dataset, *regions)}
-    larger = [name for name in sides if sides[name] > side > 0]
-    smaller = out / f"store-{side}px"
-    for name in larger:
-        reduce_store(store, name, smaller, side, progress=progress)
-    return (smaller, GAP * side // sides[dataset]) if larger else (store, GAP)
+    placed, smaller = dict.fromkeys(sides, (store, GAP)), out / f"store-{side}px"
+    for name in sides:
+        if sides[name] > side > 0:
+            reduce_store(store, name, smaller, side, progress=progress)
+            placed[name] = smaller, GAP * side // sides[name]
+    return placed
 
 
 def _dataset(store: Path, name: str | None, size: Preset) -> tuple[str, dict[str, Any], tuple[str, ...]]:
@@ -203,14 +210,17 @@ def _data_config(store: Path, dataset: str, bands: tuple[str, ...], split: Mappi
     return parse_config({"out": ".", "data": _data_tables(store, dataset, bands, split)}).data
 
 
-def _region_tiles(data: TrainingData, dataset: str, store: Path) -> tuple[str, Any, Any]:
+def _region_tiles(
+    data: TrainingData, dataset: str, placed: Mapping[str, tuple[Path, int]]
+) -> tuple[str, Any, Any]:
     """Dataset, table and tiles of the whole regions: DFC2020's, else the regions held out."""
     from landmeta.tile_table import TileTable
+    from landmeta_catalog.store import TileStore
     from landmeta_catalog.tile_inputs import TileInputs
 
-    held = data.tiles.store
-    if dataset != "sen12ms" or PUBLISHED_REGIONS not in held.datasets:
+    if dataset == PUBLISHED_REGIONS or PUBLISHED_REGIONS not in placed:
         return dataset, data.parts["holdout"], data.tiles
+    held = TileStore.open(placed[PUBLISHED_REGIONS][0])
     index = held.index(dataset=PUBLISHED_REGIONS)
     tiles = TileInputs(
         held, PUBLISHED_REGIONS, index["slot"].to_numpy(), bands=data.tiles.bands, scaling=data.tiles.scaling
