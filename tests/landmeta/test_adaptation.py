@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from landmeta import adaptation, tuning
+from landmeta import adaptation, published, tuning
 from landmeta.adaptation import adapt_region, cross_validate
 from landmeta.errors import CheckpointError
 from landmeta.prediction import predict
 from landmeta.raster import imagery_of_array
 from landmeta.sampling import thin_groups
 from landmeta.splits import group_folds
+from landmeta.start import balanced_cross_entropy
 
 from .conftest import BANDS, make_labels
 
@@ -59,6 +60,43 @@ def test_hold_out_of_a_tuned_network_tunes_it_anew_on_the_groups_that_are_left(s
     (inner,) = given
     assert (inner[fold == 0] == tuning.OUT).all()
     assert len(np.unique(inner[fold != 0])) > 1  # else no step is taken and the start is what is measured
+
+
+def test_hold_out_of_the_published_adaptation_sees_no_tile_of_a_group_held_out(stripes, monkeypatch):
+    imagery, labels, _ = stripes
+    given = []
+
+    def watched(network, tiles, target, *rest, **options):
+        given.append((tiles, target))
+        return published.adapt_published(network, tiles, target, *rest, **options, steps=0)
+
+    monkeypatch.setattr(adaptation, "adapt_published", watched)
+    quick = adapt_region(imagery, labels)
+    refit = adaptation.adapt_as_published(quick, imagery, labels).refit
+    assert refit is not None
+    held = np.isin(labels.groups[quick.samples], [0, 4])
+    assert len(refit(held)) == held.sum()
+    (tiles, target), (left, left_target) = given
+    others = torch.tensor([1, 2, 3, 5])
+    torch.testing.assert_close(left, tiles[others], rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(left_target, target[others])
+
+
+def test_logits_are_divided_by_the_temperature_under_which_held_out_samples_are_most_likely(
+    stripes, monkeypatch
+):
+    imagery, labels, _ = stripes
+    adapted = adapt_region(imagery, labels)
+    codes = labels.codes[adapted.samples]
+    target, folds = torch.from_numpy(codes - 1), group_folds(codes, labels.groups[adapted.samples])
+    logits, held = adaptation.held_out_logits(adapted.start, adapted.features, target, folds)
+    assert held.all()
+    losses = {t: float(balanced_cross_entropy(logits / t, target)) for t in np.geomspace(0.2, 5.0, 25)}
+    assert adapted.temperature == min(losses, key=losses.__getitem__) != 1
+    monkeypatch.setattr(adaptation, "_TEMPERATURES", np.array([1.0]))
+    plain = adapt_region(imagery, labels).ensemble.heads
+    torch.testing.assert_close(adapted.ensemble.heads.weight * adapted.temperature, plain.weight)
+    torch.testing.assert_close(adapted.ensemble.heads.bias * adapted.temperature, plain.bias)
 
 
 def test_an_adapted_model_is_shown_in_a_few_words(stripes):

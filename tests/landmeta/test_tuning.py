@@ -67,6 +67,34 @@ def test_samples_that_take_no_part_teach_nothing(start, region, task):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)  # a step changes the weights by 3e-3 of them
 
 
+def test_a_step_judges_the_fold_left_out_by_heads_that_have_seen_the_others_alone(
+    stripes, start, region, task, monkeypatch
+):
+    fitted, judged = [], []
+    fit, loss = type(start).fit_heads, tuning.balanced_cross_entropy
+
+    def watched_fit(self, points, target, classes):
+        fitted.append(points.detach())
+        return fit(self, points, target, classes)
+
+    def watched_loss(logits, target):
+        judged.append(target)
+        return loss(logits, target)
+
+    monkeypatch.setattr(type(start), "fit_heads", watched_fit)
+    monkeypatch.setattr(tuning, "balanced_cross_entropy", watched_loss)
+    monkeypatch.setitem(tuning._STEPS, "standard", 1)
+    # Three groups of each class: of two the fold is left out, one is never held out, one takes no part.
+    folds = np.array([0, 1, 1, 0, -1, OUT])[stripes[1].groups]
+    tail = tail_of(region, region.features(), "standard")
+    tuned(start, tail, task[0], folds)
+    points = start.standardization(tail.features.sample, region.fill.shape[0])(tail.features.labelled)
+    others = points[torch.from_numpy((folds == 1) | (folds == -1))]
+    assert len(fitted[0]) == len(others)
+    torch.testing.assert_close(fitted[0].sum(dim=0), others.sum(dim=0), rtol=1e-3, atol=0.5)
+    assert torch.equal(judged[0].sort().values, task[0][torch.from_numpy(folds == 0)].sort().values)
+
+
 def test_nothing_moves_where_no_group_can_be_left_out(start, region, task):
     target, folds = task
     same = tuned(start, tail_of(region, region.features(), "standard"), target, np.full_like(folds, -1))
