@@ -81,6 +81,15 @@ def test_the_interval_of_a_hold_out_is_wider_when_pixels_share_few_groups() -> N
     assert by_polygon.ci95[0] <= by_polygon.value <= by_polygon.ci95[1]
 
 
+def test_the_interval_of_a_hold_out_draws_groups_within_their_class() -> None:
+    """Nine sure polygons of one class and one of another, half of it right: no draw is without a class."""
+    truth, groups = np.repeat([1, 2], [90, 10]), np.arange(100) // 10
+    predicted = np.where(np.arange(100) < 95, truth, 1)
+    score = holdout_score(truth, predicted, groups)
+    assert (score.value, score.ci95) == (0.75, (0.75, 0.75))
+    assert paired_holdout(truth, predicted, np.ones_like(truth), groups) == (0.25, (0.25, 0.25))
+
+
 def test_a_hold_out_carries_what_the_report_needs_and_repeats_itself(
     noisy: tuple[np.ndarray, np.ndarray],
 ) -> None:
