@@ -14,6 +14,7 @@ from landmeta.learning.learner import Batch, TaskTensors
 from landmeta.metatraining import (
     NumberedTask,
     Training,
+    judge,
     make_optimizer,
     mean_over_processes,
     meta_train,
@@ -158,6 +159,16 @@ def test_a_resumed_run_validates_and_falls_on_the_plateau_as_the_undisturbed_one
     meta_train(resumed, batches(2), Plain(), config, again, validate=scores_of(losses[2:]))
     assert first.scores + again.scores == watch.scores
     assert same(whole, resumed)
+
+
+def test_the_rate_falls_after_as_many_validations_without_improvement_counted_anew_each_time():
+    config = settings(outer={"schedule": "plateau", "plateau_patience": 2}, validation={"every": 1})
+    training, falls = new(config), []
+    validate = scores_of([1.0, 1.1, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.9])
+    for _ in range(10):
+        judge(training, validate(), config)
+        falls.append(training.falls)
+    assert falls == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2]
 
 
 def test_the_run_stops_early_when_validations_no_longer_improve():
