@@ -13,6 +13,7 @@ from torch.func import functional_call
 from landmeta.bench.compositions import COMPOSITIONS
 from landmeta.bench.evaluation import (
     SWEEP_DRAWS,
+    Answers,
     NetworkContender,
     Trial,
     column_results,
@@ -177,6 +178,29 @@ def test_the_released_evaluator_asks_all_class_models_with_the_state_of_the_last
     # All class models see the same images, so the shared state has only been updated more often.
     moved = float(shared[0].state["norm1"]["running_mean"].abs().sum())
     assert moved > float(own[0].state["norm1"]["running_mean"].abs().sum())
+
+
+class Asked:
+    """A contender that notes the queries it is asked, batch by batch, and knows nothing."""
+
+    depends_on_batch = True
+
+    def __init__(self) -> None:
+        self.queries: list[bytes] = []
+
+    def learn(self, images: np.ndarray, positions: np.ndarray) -> Answers:
+        def answer(query: np.ndarray, batches: Sequence[np.ndarray]) -> np.ndarray:
+            self.queries.append(query.tobytes())
+            return np.zeros((len(query), CLASSES), np.float32)
+
+        return answer
+
+
+def test_every_draw_of_a_sweep_has_queries_of_its_own() -> None:
+    contender = Asked()
+    score_regions(contender, trial(40))
+    swept = contender.queries[len(COMPOSITIONS) :]
+    assert len(set(swept)) == len(swept) == 6 * SWEEP_DRAWS
 
 
 def test_the_sweep_has_a_column_for_every_share_and_all_metrics() -> None:
