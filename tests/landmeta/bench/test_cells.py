@@ -86,6 +86,17 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
         run(Counted(), tmp_path, steps=4)
 
 
+def test_a_folder_takes_another_dataset_of_the_same_preset(tmp_path: Path) -> None:
+    run(Counted(), tmp_path, preset="small", dataset="there", tiles=7)
+    with pytest.raises(BenchError, match="has preset 'small', this run has 'smoke'"):
+        run(Counted(), tmp_path, preset="smoke", dataset="here", tiles=9)
+    with pytest.raises(BenchError, match="has tiles 7, this run has 9"):
+        run(Counted(), tmp_path, preset="small", dataset="there", tiles=9)
+    assert {state for _, state in run(Counted(), tmp_path, preset="small", dataset="here", tiles=9)} == {
+        "kept"
+    }
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "null", '{"schema": 3}', '{"schema": 3, "cell": {}, "settings": {}, "state": "done"}', "{"]
 )

@@ -60,6 +60,15 @@ def test_a_query_of_one_class_has_no_roc_curve() -> None:
     assert np.isnan(task_result(logits_of(np.zeros(5, np.int64), 1.0), np.zeros(5, np.int64)).scores["auroc"])
 
 
+def test_a_class_that_the_query_lacks_takes_no_part_in_binary_scores() -> None:
+    """Its model says no to everything, which would be half right and half without meaning."""
+    truth = np.array([0, 0, 1, 1])
+    logits = np.array([[1, -1, -1], [-1, -1, -1], [-1, 1, -1], [-1, 1, -1]], np.float32)
+    scores = task_result(logits, truth).scores
+    assert scores["binary_balanced_accuracy"] == pytest.approx((0.75 + 1) / 2)
+    assert scores["auroc"] == pytest.approx((0.75 + 1) / 2)
+
+
 def test_calibration_is_pooled_over_tasks() -> None:
     """Logit 0 says one half: right in half of all cases, though never so within a task of one class."""
     sure = np.full((8, 4), -30.0, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,15 @@ from landmeta.bench.evaluation import (
     score_balanced,
     score_regions,
 )
-from landmeta.bench.protocols import Params, Recipe, compat_regions, compat_tasks, depends_on_batch, fair
+from landmeta.bench.protocols import (
+    Params,
+    Recipe,
+    compat_regions,
+    compat_tasks,
+    depends_on_batch,
+    fair,
+    fit_classes,
+)
 from landmeta.norms import Mode, NormPass, State, initial_state, make_norm
 from landmeta.tasks import Task
 
@@ -167,9 +176,33 @@ def test_answers_that_do_not_depend_on_batches_are_the_same_one_by_one() -> None
     np.testing.assert_allclose(whole, alone, atol=1e-6)
 
 
-def test_the_released_evaluator_asks_all_class_models_with_the_state_of_the_last() -> None:
-    from landmeta.bench.protocols import fit_classes
+def test_the_context_of_tasknorm_is_the_whole_support_under_the_adapted_model() -> None:
+    learner, tiles = Learner("tasknorm_i"), Tiles([0, 0, 1, 1, 2, 2])
+    recipe = replace(fair(steps=2, rate=1.0, pos_weight=1.0), minibatch=2)
+    images = torch.from_numpy(tiles.images)
+    models = fit_classes(learner, images, np.array([0, 0, 1, 1, 2, 2]), recipe)
+    assert learner.passes == [6] * CLASSES
+    assert [float(model.state["norm1"]["size"]) for model in models] == [6.0] * CLASSES
+    for model in models:
+        state = learner.logits(model.params, learner.state, images, "context")[1]
+        assert torch.equal(model.state["norm1"]["mean"], state["norm1"]["mean"])
 
+
+def test_the_released_evaluator_steps_on_eight_draws_with_replacement_the_same_for_every_class() -> None:
+    class Noting(Learner):
+        def steps(self, params, state, images, targets, recipe):
+            noted.append(images)
+            return super().steps(params, state, images, targets, recipe)
+
+    noted: list[Tensor] = []
+    images = torch.from_numpy(Tiles([0, 0, 1, 1, 2, 2]).images)
+    fit_classes(Noting("in"), images, np.array([0, 0, 1, 1, 2, 2]), compat_regions(steps=2, rate=0.4))
+    assert [len(drawn) for drawn in noted] == [8] * 2 * CLASSES
+    assert not torch.equal(noted[0], noted[1])
+    assert all(torch.equal(noted[k], noted[k % 2]) for k in range(len(noted)))
+
+
+def test_the_released_evaluator_asks_all_class_models_with_the_state_of_the_last() -> None:
     tiles = Tiles([0, 0, 1, 1, 2, 2])
     images, positions = torch.from_numpy(tiles.images), np.array([0, 0, 1, 1, 2, 2])
     shared = fit_classes(Learner("cbn"), images, positions, compat_regions(steps=3, rate=0.4))
@@ -201,6 +234,17 @@ def test_every_draw_of_a_sweep_has_queries_of_its_own() -> None:
     score_regions(contender, trial(40))
     swept = contender.queries[len(COMPOSITIONS) :]
     assert len(set(swept)) == len(swept) == 6 * SWEEP_DRAWS
+
+
+def test_the_sweep_draws_from_all_queries_where_fewer_are_asked_of_a_region() -> None:
+    everything, asked = trial(40), Asked()
+    (task,) = everything.tasks
+    few = replace(task, query=task.query[::10], query_codes=task.query_codes[::10])
+    score_regions(asked, replace(everything, tasks=[few], whole=[task]))
+    swept, size = asked.queries[len(COMPOSITIONS) :], everything.tiles.read(task.query[:1]).nbytes
+    drawn = {query[i : i + size] for query in swept for i in range(0, len(query), size)}
+    assert {len(query) // size for query in swept} == {48}
+    assert len(drawn) > 2 * len(few.query)
 
 
 def test_the_sweep_has_a_column_for_every_share_and_all_metrics() -> None:
