@@ -191,7 +191,7 @@ def _share(name: str, column: Mapping[str, Any]) -> float:
 def _estimate(
     stored: Sequence[Mapping[str, Any]], metric: str, groups: Sequence[str] | None
 ) -> Estimate | None:
-    if not stored:
+    if not any(column["answers"] for column in stored):
         return None
     own = _fitting(groups, stored)
     if metric == "calibration_error":

@@ -83,5 +83,13 @@ def _thinned(task: Task, limit: int, rng: np.random.Generator) -> Task:
 
 
 def tasks_in(tasks: FixedTasks, regions: Collection[str]) -> list[Task]:
-    """The tasks that lie in these regions."""
-    return [task for task in tasks.tasks if task.region in regions]
+    """The tasks that lie in these regions.
+
+    Raises:
+        DataError: None does.
+    """
+    found = [task for task in tasks.tasks if task.region in regions]
+    if not found:
+        msg = f"none of {len(tasks)} published tasks lies in a region held out ({', '.join(sorted(regions))})"
+        raise DataError(msg, "leave out --tasks, or give a table with tasks of those regions")
+    return found

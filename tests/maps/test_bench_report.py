@@ -321,6 +321,14 @@ def test_a_run_of_which_every_cell_failed_still_has_a_report(tmp_path: Path) -> 
     assert not (tmp_path / "imbalance.svg").exists()
 
 
+def test_cells_scored_on_no_published_task_have_a_report_without_them(tmp_path: Path) -> None:
+    cells = seeds("in", 0.9)
+    for one in cells:
+        one["result"]["protocols"]["fair"]["published"] = {"shuffled": column([])}
+    page = write_bench_report(cells, tmp_path)
+    assert "Published tasks" not in page.read_text(encoding="utf-8")
+
+
 def test_the_first_paragraph_says_what_the_data_can_show() -> None:
     smoke = {**head("in"), "simulated": True}
     smoke["settings"] = {**smoke["settings"], "preset": {"name": "smoke"}}

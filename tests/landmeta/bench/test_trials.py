@@ -16,10 +16,11 @@ from landmeta.bench.presets import PRESETS, SUPPORT_RIVALS, preset, regions_spli
 from landmeta.bench.protocols import ClassLearner, fair, fit_classes
 from landmeta.bench.registry import runnable_suite
 from landmeta.bench.tile_rivals import tile_rival
-from landmeta.bench.trials import balanced_tasks, region_tasks
+from landmeta.bench.trials import balanced_tasks, region_tasks, tasks_in
 from landmeta.errors import BenchError, DataError
 from landmeta.learning.algorithms import inner_settings
 from landmeta.networks import build_network
+from landmeta.tasks import FixedTasks
 from landmeta.tile_table import TileTable
 from landmeta.train_config import parse_config
 
@@ -53,6 +54,14 @@ def test_test_tasks_are_the_same_for_every_cell_and_balanced() -> None:
 def test_regions_without_enough_tiles_are_an_error() -> None:
     with pytest.raises(DataError):
         region_tasks(table((3, 1)), shots=5, draws=1, limit=10)
+
+
+def test_published_tasks_of_no_region_held_out_are_an_error_before_anything_runs() -> None:
+    tasks = FixedTasks(tuple(balanced_tasks(table(), 2)))
+    assert tasks_in(tasks, {"8", "9"}) == list(tasks.tasks)
+    with pytest.raises(DataError, match=r"none of 2 published tasks .* held out \(10, 9\)") as caught:
+        tasks_in(tasks, {"9", "10"})
+    assert "--tasks" in caught.value.hint
 
 
 def test_every_method_of_the_runnable_suites_makes_a_valid_training() -> None:
