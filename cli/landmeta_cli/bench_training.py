@@ -80,12 +80,16 @@ def _warm_start(cell: Cell, size: Preset, data: BenchData, out: Path, progress: 
 
 
 def _is_stored(path: Path, settings: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
-    """Whether the file holds a warm start of these settings; one of others is trained anew."""
-    from landmeta.checkpoints import read_header
+    """Whether the file holds a warm start of these settings; one of others, or damaged, is trained anew."""
+    from landmeta.checkpoints import load_network
+    from landmeta.errors import CheckpointError
 
     if not path.is_file():
         return False
-    header = read_header(path)[0]
+    try:
+        header = load_network(path)[1]
+    except CheckpointError:
+        return False
     same: bool = header["network"] == settings
     return same and training.items() <= header["training"].items()
 
