@@ -59,6 +59,8 @@ _COMMON_NAMES = {
 }
 _NUMBERED = re.compile(r"(?:sentinel2|s2)?b0?(1[0-2]|[1-9]|8a)")
 _RADAR = re.compile(r"(?:sentinel1|s1)?(vv|vh)")
+_LANDSAT_STEM = re.compile(r"l[cotem]0[1-9]_|hls\.l30\.")
+_LANDSAT_BAND = re.compile(r"s[rt]_b[1-9]\d?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +113,17 @@ class BandSet:
         return self.names.index(wanted)
 
 
-def canonical(name: str) -> str | None:
+def canonical(name: str, *, numbers: bool = True) -> str | None:
     """Canonical name of a band: `B2`, `b02`, `S2B2`, `blue` and `B2 (496 nm)` are all `B02`.
 
-    A bare number is no name: whether 9 means B09 or the ninth band cannot be known. None if unknown.
+    A bare number is no name: whether 9 means B09 or the ninth band cannot be known. Without `numbers` words
+    such as `blue` alone are names. None if unknown.
     """
     text = name.strip().lower()
     words = re.split(r"[\s,;:()\[\]/]+", text)
     for candidate in (text, words[0]):
-        found = _lookup(re.sub(r"[\s_.-]+", "", candidate))
+        key = re.sub(r"[\s_.-]+", "", candidate)
+        found = _lookup(key) if numbers else _COMMON_NAMES.get(key)
         if found:
             return found
     return None
@@ -136,6 +140,12 @@ def _lookup(key: str) -> str | None:
         return None
     number = numbered[1].upper()
     return "B8A" if number == "8A" else f"B{int(number):02d}"
+
+
+def landsat_numbers(stem: str, descriptions: Iterable[str | None] = ()) -> bool:
+    """Whether a file's name or its bands' are those of Landsat, where B5 is near infrared, not red edge."""
+    named = (text for text in descriptions if text)
+    return bool(_LANDSAT_STEM.match(stem.lower())) or any(_LANDSAT_BAND.match(n.lower()) for n in named)
 
 
 def band_of_filename(stem: str) -> str | None:

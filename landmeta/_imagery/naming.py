@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from landmeta._imagery.files import RasterFile
-from landmeta.bands import KNOWN, band_of_filename, canonical, parse_bands
+from landmeta.bands import KNOWN, band_of_filename, canonical, landsat_numbers, parse_bands
 from landmeta.errors import ImageryError
 
 Layer = tuple[RasterFile, tuple[tuple[str, int], ...]]
@@ -19,6 +19,10 @@ SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
 """Names of files that are taken for rasters in a folder."""
 
 _HINT = "--bands B2,B3,B4,B8 says what every band is, in the order of the file"
+_LANDSAT_HINT = (
+    "Landsat numbers its bands otherwise than Sentinel-2: --bands blue,green,red,nir,swir16,swir22 "
+    "names B2 to B7 of Landsat 8 and 9, and level 2 wants --scale 2.75e-5 --offset -0.2"
+)
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:
@@ -73,12 +77,12 @@ def _name_single(files: Sequence[RasterFile], wanted: tuple[str, ...] | None) ->
     names = [_name_of(file) for file in files]
     if wanted is not None and not set(wanted) <= set(names):
         if len(wanted) != len(files):
-            raise _mismatch(len(wanted), f"there are {len(files)} files of one band")
+            raise _mismatch(len(wanted), f"there are {len(files)} files of one band", files)
         names, notes = _completed(names, wanted)
     if all(name is None for name in names):
         listed = ", ".join(file.path.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
         msg = f"neither the files nor their names say which bands they hold ({listed})"
-        raise ImageryError(msg, _HINT + ", or name files like scene_B02.tif")
+        raise ImageryError(msg, _hint(files, ", or name files like scene_B02.tif"))
     notes += [
         f"{file.path.name} is left out: it is named after no known band"
         for file, name in zip(files, names, strict=True)
@@ -106,7 +110,8 @@ def _completed(names: Sequence[str | None], wanted: tuple[str, ...]) -> tuple[li
 
 def _name_of(file: RasterFile) -> str | None:
     described = file.descriptions[_spectral_indexes(file)[0] - 1]
-    return band_of_filename(file.path.stem) or (canonical(described) if described else None)
+    named = None if _is_landsat(file) else band_of_filename(file.path.stem)
+    return named or _of_description(file, described)
 
 
 def _name_tiles(files: Sequence[RasterFile], wanted: tuple[str, ...] | None) -> Named:
@@ -129,11 +134,11 @@ def _pairs(file: RasterFile, wanted: tuple[str, ...] | None) -> tuple[tuple[tupl
         return tuple(zip(wanted, indexes, strict=True)), notes
     if wanted is not None:
         if not set(wanted) <= set(named):
-            raise _mismatch(len(wanted), f"{file.path} has {len(indexes)}")
+            raise _mismatch(len(wanted), f"{file.path} has {len(indexes)}", [file])
         return tuple((name, named[name]) for name in wanted), []
     if not named:
         msg = f"{file.path} does not say which bands its {len(indexes)} band(s) are"
-        raise ImageryError(msg, _HINT)
+        raise ImageryError(msg, _hint([file]))
     doubled = sorted({name for name in described if name and described.count(name) > 1})
     if doubled:
         msg = f"{file.path} names several of its bands {', '.join(doubled)}"
@@ -146,9 +151,13 @@ def _pairs(file: RasterFile, wanted: tuple[str, ...] | None) -> tuple[tuple[tupl
 
 def _described(file: RasterFile, index: int) -> str | None:
     text = file.descriptions[index - 1]
-    if text is None and file.count == 1:
+    if text is None and file.count == 1 and not _is_landsat(file):
         return band_of_filename(file.path.stem)
-    return canonical(text) if text else None
+    return _of_description(file, text)
+
+
+def _of_description(file: RasterFile, text: str | None) -> str | None:
+    return canonical(text, numbers=not _is_landsat(file)) if text else None
 
 
 def _disagreement(whose: str, wanted: tuple[str, ...], described: Sequence[str | None]) -> list[str]:
@@ -158,6 +167,14 @@ def _disagreement(whose: str, wanted: tuple[str, ...], described: Sequence[str |
     return [f"{whose} calls its bands {inside}; they are taken as given: {', '.join(wanted)}"]
 
 
-def _mismatch(given: int, found: str) -> ImageryError:
+def _mismatch(given: int, found: str, files: Sequence[RasterFile]) -> ImageryError:
     msg = f"--bands names {given} bands, {found}"
-    return ImageryError(msg, _HINT)
+    return ImageryError(msg, _hint(files))
+
+
+def _is_landsat(file: RasterFile) -> bool:
+    return landsat_numbers(file.path.stem, file.descriptions)
+
+
+def _hint(files: Sequence[RasterFile], more: str = "") -> str:
+    return _LANDSAT_HINT if any(map(_is_landsat, files)) else _HINT + more

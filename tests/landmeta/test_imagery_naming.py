@@ -137,6 +137,26 @@ def test_a_mix_of_single_and_multiband_files_is_refused(tmp_path: Path) -> None:
     assert "no image together" in str(imagery_error([tmp_path]))
 
 
+@pytest.mark.parametrize(
+    "stem", ["LC08_L2SP_204023_20210527_02_T1_SR_{}", "HLS.L30.T30UVC.2021147T110906.v2.0.{}"]
+)
+def test_numbers_of_landsat_bands_are_not_taken_for_those_of_sentinel_2(tmp_path: Path, stem: str) -> None:
+    paths = single_bands(tmp_path, [stem.format(band) for band in ("B04", "B05")])
+    error = imagery_error(paths)
+    assert "which bands they hold" in str(error)
+    assert "Landsat" in error.hint
+    assert "--bands blue,green,red,nir,swir16,swir22" in error.hint
+    assert open_imagery(paths, bands="red,nir").bands.names == ("B04", "B08")
+
+
+def test_bands_called_as_landsat_calls_them_are_asked_for_in_words(tmp_path: Path) -> None:
+    file = write_raster(tmp_path / "export.tif", reflectances(), names=["SR_B4", "SR_B5"])
+    assert "Landsat" in imagery_error([file]).hint
+    assert open_imagery([file], bands="red,nir").warnings == ()
+    worded = write_raster(tmp_path / "LC08_clip.tif", reflectances(), names=["red", "nir"])
+    assert open_imagery([worded]).bands.names == ("B04", "B08")
+
+
 # --- no files --------------------------------------------------------------------------------------
 
 
