@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import warnings
 from collections import Counter
@@ -28,8 +29,17 @@ ClassValue = str | int
 """A class as the labels give it: a name, or a number of a legend that is not in the file."""
 
 _CLASS_COLUMNS = ("class", "class_name", "classname", "label", "landcover", "land_cover", "lulc", "category")
+_COORDINATES = (
+    *(("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("lng", "lat")),
+    *(("x", "y"), ("easting", "northing"), ("east", "north"), ("e", "n")),
+)
 _COLUMN_HINT = "--label-column says which column holds the class"
 _LINES = "are lines, expected polygons or points"
+_UNDEFINED = "lie where the imagery's CRS is not defined"
+_CRS_HINT = (
+    "check the CRS of --labels: metres in a file that says EPSG:4326 lie nowhere; "
+    "ogr2ogr -a_srs EPSG:CODE OUT IN writes the right one"
+)
 FORMAT_HINT = "--labels takes a vector file, a raster of class codes or a folder class/tile.tif"
 
 
@@ -126,8 +136,10 @@ def _nothing_left(path: Path, geometry: NDArray[np.object_], dropped: Sequence[s
         f"{path} holds no polygon or point that has a class: "
         f"found {', '.join(found)}{reason}, expected polygons or points"
     )
-    lines = any("Line" in kind for kind in kinds)
-    return LabelError(msg, "buffer lines first, then they are polygons" if lines else FORMAT_HINT)
+    if any("Line" in kind for kind in kinds):
+        return LabelError(msg, "buffer lines first, then they are polygons")
+    elsewhere = any(_UNDEFINED in note for note in dropped)
+    return LabelError(msg, _CRS_HINT if elsewhere else FORMAT_HINT)
 
 
 def _layers(path: Path) -> dict[str, tuple[str, ...]]:
@@ -145,9 +157,18 @@ def _layers(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _csv_hint(path: Path) -> str:
-    options = "-oo X_POSSIBLE_NAMES=lon -oo Y_POSSIBLE_NAMES=lat -a_srs EPSG:4326"
+    """The command that makes points of the table, with its own columns where they have usual names."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        fields = [field.strip().strip('"') for field in re.split("[,;\\t]", file.readline())]
+    lower = {field.lower(): field for field in reversed(fields)}
+    pairs = [(lower[x], lower[y]) for x, y in _COORDINATES if x in lower and y in lower]
+    x, y = pairs[0] if pairs else ("lon", "lat")
+    degrees = x.lower().startswith("lon") or x.lower() == "lng"
+    options = f"-oo X_POSSIBLE_NAMES={x} -oo Y_POSSIBLE_NAMES={y} -a_srs EPSG:{4326 if degrees else 'CODE'}"
     names = f"{shlex.quote(path.with_suffix('.gpkg').name)} {shlex.quote(path.name)}"
-    return f"make points of its coordinates, here in columns lon and lat: ogr2ogr {names} {options}"
+    where = "in" if pairs else "as if they were in"
+    code = "" if degrees else " (CODE is that of their CRS)"
+    return f"make points of its coordinates, {where} columns {x} and {y}{code}: ogr2ogr {names} {options}"
 
 
 def _class_columns(
@@ -231,7 +252,7 @@ def _clean(
         "have no class": int((blank & ~empty).sum()),
         "have no shape": int(empty.sum()),
         _LINES: int((~drawn).sum()),
-        "lie where the imagery's CRS is not defined": int((drawn & ~finite).sum()),
+        _UNDEFINED: int((drawn & ~finite).sum()),
     }
     notes = [f"{count} labels {what}: left out" for what, count in counts.items() if count]
     chosen = np.flatnonzero(drawn & finite)

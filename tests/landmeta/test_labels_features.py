@@ -88,6 +88,31 @@ def test_a_table_of_coordinates_is_refused_with_the_command_that_makes_points_of
     ]
 
 
+@pytest.mark.parametrize(
+    ("header", "columns", "code"),
+    [
+        ("Longitude;Latitude;class", ("Longitude", "Latitude"), "4326"),
+        ("id,X,Y,class", ("X", "Y"), "CODE"),
+        ("where,class", ("lon", "lat"), "4326"),
+    ],
+)
+def test_the_command_that_makes_points_names_the_columns_of_the_table(
+    tmp_path: Path, header: str, columns: tuple[str, str], code: str
+) -> None:
+    (tmp_path / "a.csv").write_text(header + "\n")
+    hint = label_error(tmp_path / "a.csv").hint
+    assert f"X_POSSIBLE_NAMES={columns[0]} -oo Y_POSSIBLE_NAMES={columns[1]} -a_srs EPSG:{code}" in hint
+    assert ("CODE is" in hint) == (code == "CODE")
+
+
+def test_metres_in_a_file_that_says_degrees_are_refused_with_a_hint_at_its_crs(tmp_path: Path) -> None:
+    table = geopandas.GeoDataFrame({"class": ["a", "b"]}, geometry=TWO, crs="EPSG:4326")
+    table.to_file(tmp_path / "a.geojson")
+    error = label_error(tmp_path / "a.geojson")
+    assert "CRS is not defined" in str(error)
+    assert "check the CRS of --labels" in error.hint
+
+
 def test_a_file_of_lines_only_is_refused_with_their_number(tmp_path: Path) -> None:
     error = label_error(write_vector(tmp_path / "a.gpkg", [LINE] * 24, ["a", "b"] * 12))
     assert "no polygon or point" in str(error)
