@@ -22,6 +22,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from landmeta.bands import canonical
 from landmeta.errors import ImageryError
 
 CACHE_BYTES = 128_000_000
@@ -175,8 +176,14 @@ def _header(path: Path, dataset: Any) -> RasterFile:
     if any(str(dtype).startswith("complex") for dtype in dataset.dtypes):
         msg = f"{path} holds complex numbers, expected reflectance"
         raise ImageryError(msg, "give detected, calibrated imagery")
-    alpha = tuple(i for i, use in enumerate(dataset.colorinterp, 1) if use == ColorInterp.alpha)
-    flags = {flag for band in dataset.mask_flag_enums for flag in band}
+    # GDAL marks the fourth band of 8 bits as alpha where nobody says what it is: its name is the truth.
+    alpha = tuple(
+        i
+        for i, use in enumerate(dataset.colorinterp, 1)
+        if use == ColorInterp.alpha and not canonical(dataset.descriptions[i - 1] or "")
+    )
+    masks = (band for band in dataset.mask_flag_enums if alpha or MaskFlags.alpha not in band)
+    flags = {flag for band in masks for flag in band}
     return RasterFile(
         path=path,
         shape=(dataset.height, dataset.width),

@@ -169,6 +169,12 @@ def _disagreement(whose: str, wanted: tuple[str, ...], described: Sequence[str |
 
 def _mismatch(given: int, found: str, files: Sequence[RasterFile]) -> ImageryError:
     msg = f"--bands names {given} bands, {found}"
+    alpha = files[0].alpha
+    if alpha and given == files[0].count:
+        msg += f" and band {alpha[0]}, which the file marks as transparency (alpha)"
+        return ImageryError(
+            msg, f"if it is imagery, gdal_edit -colorinterp_{alpha[0]} undefined FILE says so"
+        )
     return ImageryError(msg, _hint(files))
 
 

@@ -63,6 +63,27 @@ def test_an_alpha_band_is_no_band_of_the_image(tmp_path: Path) -> None:
     assert open_imagery([file], bands="B2,B3").bands.names == ("B02", "B03")
 
 
+def test_a_named_fourth_band_of_8_bits_is_no_transparency(tmp_path: Path) -> None:
+    values = (reflectances(4) // 40).astype(np.uint8)
+    values[3, :, :4] = 0
+    file = write_raster(tmp_path / "a.tif", values, names=["blue", "green", "red", "nir"])
+    with rasterio.open(file) as written:
+        assert written.colorinterp[3] == rasterio.enums.ColorInterp.alpha
+    imagery = open_imagery([file], scale=4e-3)
+    assert imagery.bands.names == ("B02", "B03", "B04", "B08")
+    assert np.isfinite(imagery.read(0, 0, 16, 16)).all()
+
+
+def test_a_name_for_a_band_that_is_marked_as_transparency_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    file = write_raster(tmp_path / "a.tif", (reflectances(4) // 40).astype(np.uint8))
+    error = imagery_error([file], bands="B2,B3,B4,B8", scale=4e-3)
+    assert "has 3 and band 4, which the file marks as transparency" in str(error)
+    assert "gdal_edit -colorinterp_4 undefined" in error.hint
+    with rasterio.open(file, "r+") as out:
+        out.colorinterp = [*out.colorinterp[:3], rasterio.enums.ColorInterp.undefined]
+    assert len(open_imagery([file], bands="B2,B3,B4,B8", scale=4e-3).bands) == 4
+
+
 @pytest.mark.parametrize(("count", "declared"), [(1, None), (3, None), (4, None), (4, 9)])
 def test_pixels_under_an_alpha_band_of_zero_are_nodata(
     tmp_path: Path, count: int, declared: int | None
