@@ -76,9 +76,11 @@ def verdict(comparison: Comparison) -> str | None:
     if comparison.diff >= -_CLEAR:
         return None
     ours, forest = comparison.ours, comparison.rival
+    sure = comparison.diff_ci95[1] < 0
     return (
-        f"a random forest on the pixels' reflectances is better on the same folds: "
-        f"{forest.value:.3f} against {ours.value:.3f} {ours.metric}"
+        f"a random forest on the pixels' reflectances {'is better' if sure else 'scored higher'} on the same "
+        f"folds: {forest.value:.3f} against {ours.value:.3f} {ours.metric}"
+        f"{'' if sure else ', but these labels do not tell which of them is better'}"
     )
 
 
