@@ -14,6 +14,7 @@ from landmeta_cli.provenance import version
 if TYPE_CHECKING:
     from landmeta.assessment import Comparison, Holdout
     from landmeta.labels import Labels
+    from landmeta.legend import Legend
     from landmeta.raster import Imagery
     from landmeta_maps.summary import MapSummary
 
@@ -82,6 +83,15 @@ def verdict(comparison: Comparison) -> str | None:
         f"folds: {forest.value:.3f} against {ours.value:.3f} {ours.metric}"
         f"{'' if sure else ', but these labels do not tell which of them is better'}"
     )
+
+
+def unheld(legend: Legend, holdout: Holdout) -> list[str]:
+    """A warning of the classes of which the accuracy says nothing; none where all were held out."""
+    names = [entry.name for entry in legend if not holdout.support.get(entry.code)]
+    if not names:
+        return []
+    listed = ", ".join(map(repr, names))
+    return [f"no accuracy for {listed}: it takes two polygons or tiles of a class to hold one out"]
 
 
 def _classes(summary: MapSummary, labels: Labels | None, holdout: Holdout | None) -> list[dict[str, Any]]:

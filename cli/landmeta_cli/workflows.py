@@ -14,7 +14,7 @@ from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
 from landmeta_cli.mapping import Products, Region, device_for, unmeasured, write_products
 from landmeta_cli.requests import AdaptRequest, Effort
 from landmeta_cli.run_folder import check_target, staged
-from landmeta_cli.run_report import build_report, imagery_used, verdict
+from landmeta_cli.run_report import build_report, imagery_used, unheld, verdict
 from landmeta_cli.runs import RunResult, Watch, silent, write_records
 
 if TYPE_CHECKING:
@@ -213,8 +213,9 @@ def _report(
     findings += unmeasured(request.stability_blocks, stable)
     if comparison is None:
         findings.append("no accuracy: no class has two polygons or tiles, so that one could be held out")
-    elif beaten := verdict(comparison):
-        findings.append(beaten)
+    else:
+        findings += unheld(summary.legend, comparison.ours)
+        findings += filter(None, [verdict(comparison)])
     return build_report(
         region=inputs.region,
         command=request.command,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from landmeta.assessment import Comparison, Holdout
-from landmeta_cli.run_report import verdict
+from landmeta.legend import LandClass, Legend
+from landmeta_cli.run_report import unheld, verdict
 
 
 def holdout(value: float) -> Holdout:
@@ -42,3 +43,10 @@ def test_the_forest_is_called_better_only_where_the_interval_says_so(
 
 def test_a_forest_that_is_hardly_ahead_is_no_warning() -> None:
     assert verdict(Comparison(holdout(0.9), holdout(0.905), -0.005, (-0.009, -0.001))) is None
+
+
+def test_classes_that_were_not_held_out_are_named() -> None:
+    tested = [LandClass(1, "forest", "#007700"), LandClass(2, "water", "#0000ff")]
+    assert unheld(Legend(tuple(tested)), holdout(0.9)) == []
+    (warning,) = unheld(Legend((*tested, LandClass(3, "grass", "#00ff00"))), holdout(0.9))
+    assert warning.startswith("no accuracy for 'grass': ")
