@@ -64,7 +64,8 @@ def describe(error: Exception) -> tuple[int, str, str]:
     if hasattr(error, "format_message"):  # wrong use, as the command-line parser found it
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "landmeta"
-        return WRONG_USE, error.format_message(), f"{command} --help lists the options"
+        message = error.format_message().replace(": Value error, ", ": ")  # pydantic's words, by way of typer
+        return WRONG_USE, message, f"{command} --help lists the options"
     if isinstance(error, MemoryError):
         return WRONG_USE, "not enough memory for this run", "map a part with --region west,south,east,north"
     if isinstance(error, OSError):

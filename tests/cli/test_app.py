@@ -39,6 +39,7 @@ def test_the_help_of_a_verb_has_an_example_to_copy(verb: tuple[str, ...], landme
         (("adapt", "--frob"), "--frob"),
         (("adapt", "--seed", "-1"), "seed"),
         (("adapt", "--scale", "tiny"), "scale"),
+        (("adapt", "--effort", "fast"), "'--effort': 'fast' is not one of 'quick', 'standard'"),
         (("adapt", "--region"), "region"),
         (("bench", "acceptance"), "data"),
     ],
