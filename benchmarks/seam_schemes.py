@@ -14,8 +14,14 @@ PRODUCT = "frozen, region, mirrored edge, 2 phases in the map only"
 _TWO = ((0, 0), (5, 5))
 
 
-def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
-    """The schemes for blocks of `core`; frozen ones with `halo`, moments of a part from `probe` pixels."""
+_WHOLE = 1024  # pixels of a block that holds a whole scene
+
+
+def schemes(core: int, halo: int, probe: int, wider: Sequence[int] = ()) -> tuple[Scheme, ...]:
+    """The schemes for blocks of `core`; frozen ones with `halo`, moments of a part from `probe` pixels.
+
+    Neighbourhoods of `wider` pixels are looked at besides, in blocks that hold the whole scene.
+    """
     wide = 2 * core
 
     def frozen(name: str, moments: Any = "region", **more: Any) -> Scheme:
@@ -46,21 +52,24 @@ def schemes(core: int, halo: int, probe: int) -> tuple[Scheme, ...]:
             for share in (0.25, 0.5)
         ),
         Scheme(f"own {wide} about each pixel", "own", wide, core + halo, edge="reflect", neighbourhood=wide),
-        Scheme(
-            f"own {wide} about each pixel in the last two blocks",
-            "region",
-            wide,
-            core + halo,
-            edge="reflect",
-            phases=_TWO,
-            one_phase_fit=True,
-            neighbourhood=wide,
-            local_from=2,
+        *(
+            Scheme(
+                f"own {side} about each pixel in the last two blocks",
+                "region",
+                wide if side == wide else _WHOLE,
+                core + halo if side == wide else 64,
+                edge="reflect",
+                phases=_TWO,
+                one_phase_fit=True,
+                neighbourhood=side,
+                local_from=2,
+            )
+            for side in (wide, *wider)
         ),
     )
 
 
-SCHEMES = {"chips": schemes(64, 16, 32), "scene": schemes(128, 48, 128)}
+SCHEMES = {"chips": schemes(64, 16, 32), "scene": schemes(128, 48, 128, wider=(512, 896))}
 
 
 @dataclass(frozen=True)
