@@ -78,7 +78,7 @@ def adapt(
     imagery: _Imagery = None,
     bands: Bands = None,
     scale: Scale = None,
-    offset: Offset = 0.0,
+    offset: Offset = None,
     labels: _LabelPath = None,
     label_column: _Column = None,
     shots: _Shots = 5,

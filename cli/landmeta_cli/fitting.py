@@ -77,6 +77,7 @@ def apart(imagery: Imagery, known: Tensor) -> tuple[str, ...]:
         word, reasons = "darker", "shadow, or another --scale or --offset"
     else:
         return ()
-    by = np.abs(difference)
-    found = f"every band is {word} than in the region of the model, by {by.min():.2f} to {by.max():.2f}"
+    least, most = (f"{by:.2f}" for by in (np.abs(difference).min(), np.abs(difference).max()))
+    by = least if least == most else f"{least} to {most}"
+    found = f"every band is {word} than in the region of the model, by {by}"
     return (f"{found} in reflectance: {reasons}",)

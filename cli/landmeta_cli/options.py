@@ -25,7 +25,10 @@ Scale = Annotated[
     float | None,
     typer.Option(help="Reflectance = value * scale + offset. Default: inferred and checked.", **IMAGERY),
 ]
-Offset = Annotated[float, typer.Option(help="See --scale; -0.1 for Sentinel-2 since 2022.", **IMAGERY)]
+Offset = Annotated[
+    float | None,
+    typer.Option(help="See --scale; -0.1 for Sentinel-2 since 2022. Default: the file's, else 0.", **IMAGERY),
+]
 Device = Annotated[
     DeviceName,
     typer.Option(help="Where to compute; auto takes a GPU if there is one.", rich_help_panel="Model"),

@@ -62,7 +62,7 @@ def predict(
     imagery: _Imagery,
     bands: Bands = None,
     scale: Scale = None,
-    offset: Offset = 0.0,
+    offset: Offset = None,
     region: _Region = None,
     device: Device = "auto",
     scheduler: _Scheduler = None,

@@ -29,7 +29,7 @@ class AdaptRequest:
         imagery: Rasters, or one folder or VRT of tiles; empty where the region brings its own.
         bands: Comma-separated band names; None reads them from the file.
         scale: Reflectance = value * scale + offset; None infers the scale and checks it.
-        offset: See `scale`.
+        offset: See `scale`; None takes the file's with its scale, else 0.
         labels: Polygons, points, label raster or folder `class/tile.tif`; None if the region brings its own.
         label_column: Column that holds the class.
         shots: Labelled tiles a class, where the region is one of a tile store.
@@ -49,7 +49,7 @@ class AdaptRequest:
     imagery: tuple[Path, ...] = ()
     bands: str | None = None
     scale: float | None = None
-    offset: float = 0.0
+    offset: float | None = None
     labels: Path | None = None
     label_column: str | None = None
     shots: int = 5
@@ -91,7 +91,7 @@ class PredictRequest:
     imagery: tuple[Path, ...]
     bands: str | None = None
     scale: float | None = None
-    offset: float = 0.0
+    offset: float | None = None
     region: str | None = None
     device: DeviceName = "auto"
     min_area: float | None = None

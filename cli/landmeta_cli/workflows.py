@@ -178,7 +178,7 @@ def _scale_from(request: AdaptRequest, inputs: Inputs) -> str:
     """Where scale and offset are from, as far as it tells how other imagery is to be read."""
     if inputs.stored:  # a store gives reflectance whatever its numbers: its scale of 1 tells nothing
         return "inferred"
-    return "given" if request.offset else inputs.imagery.scale_from
+    return inputs.imagery.scale_from if request.offset is None else "given"
 
 
 def settings(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:

@@ -161,13 +161,22 @@ def sub_window(
     if part.is_empty or part.area == 0:
         here = describe(_bounds(transform_geometry(shape, shape_crs, DEGREES)))
         msg = f"the region ({here}) misses the imagery ({describe(degrees_extent(grid))}), all in degrees"
-        raise RegionError(msg, "--region west,south,east,north must overlap the imagery")
+        raise RegionError(msg, _missed(grid, shape, shape_crs))
     left, bottom, right, top = part.bounds
     at = grid.transform
     # The snap keeps bounds that lie on a pixel's edge, but for rounding, from taking in the next pixel.
     first_col, end_col = _span((left - at.c) / at.a, (right - at.c) / at.a, grid.shape[1])
     first_row, end_row = _span((top - at.f) / at.e, (bottom - at.f) / at.e, grid.shape[0])
     return first_row, first_col, end_row - first_row, end_col - first_col
+
+
+def _missed(grid: GeoBox, shape: BaseGeometry, crs: CRS) -> str:
+    """What to do about a region that misses the grid: its degrees may come latitude first."""
+    if crs == CRS(DEGREES):
+        turned = shapely.transform(shape, lambda points: points[:, ::-1])
+        if abs(turned.bounds[1]) <= 90 >= abs(turned.bounds[3]) and _meet(grid, turned, crs).area > 0:
+            return "latitude stands before longitude: the order is west,south,east,north"
+    return "--region west,south,east,north must overlap the imagery"
 
 
 def _span(low: float, high: float, size: int) -> tuple[int, int]:

@@ -25,27 +25,28 @@ _LATTICES = (8, 32)
 
 
 def choose_scale(
-    layers: Sequence[Layer], names: tuple[str, ...], scale: float | None, offset: float
+    layers: Sequence[Layer], names: tuple[str, ...], scale: float | None, offset: float | None
 ) -> tuple[BandSet, ScaleOrigin]:
     """Bands with their scale, and where the scale is from.
 
     Raises:
         ImageryError: the files' scales differ, or radar in integers says none.
     """
+    shift = 0.0 if offset is None else offset
     if scale is not None:
-        return BandSet(names, scale, offset), "given"
+        return BandSet(names, scale, shift), "given"
     tags = {(f.scales[i - 1], f.offsets[i - 1]) for f, pairs in layers for _, i in pairs}
     if len(tags) > 1:
         msg = f"the bands have different scales and offsets in the file: {sorted(tags)[:4]}"
         raise ImageryError(msg, "--scale (and --offset) gives one for all bands")
     tagged_scale, tagged_offset = tags.pop()
     if (tagged_scale, tagged_offset) != (1.0, 0.0):
-        return BandSet(names, tagged_scale, offset or tagged_offset), "file"
+        return BandSet(names, tagged_scale, tagged_offset if offset is None else offset), "file"
     integers = [np.dtype(f.dtypes[i - 1]).kind in "iu" for f, pairs in layers for _, i in pairs]
     if any(integers) and not set(names) <= set(SENTINEL2):
         msg = "radar bands are in dB, and the file of integers does not say at which scale"
         raise ImageryError(msg, "--scale says what one step of the number is in dB, for example --scale 1e-2")
-    return BandSet(names, _INTEGER_SCALE if all(integers) else 1.0, offset), "inferred"
+    return BandSet(names, _INTEGER_SCALE if all(integers) else 1.0, shift), "inferred"
 
 
 def check_values(mosaic: Mosaic, bands: BandSet, origin: ScaleOrigin) -> tuple[str, ...]:

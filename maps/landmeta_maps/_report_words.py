@@ -91,6 +91,7 @@ def _undecided_words(difference: float, points: str, paired: Mapping[str, Any] |
     return f"{who}, but {why}: these labels do not tell which of them is better."
 
 
+_UNITS = {"min_area": "ha"}
 _READ = ("bands", "scale", "offset")
 _SOURCES = {"given": "given", "file": "from the file"}
 
@@ -102,7 +103,7 @@ def setting_rows(settings: Mapping[str, Any], imagery: Mapping[str, Any] | None)
     is not known. A setting that is None was not given, or was not needed.
     """
     asked = {name: value for name, value in settings.items() if imagery is None or name not in _READ}
-    rows = [(name, _setting(value)) for name, value in asked.items() if value is not None]
+    rows = [(name, _setting(name, value)) for name, value in asked.items() if value is not None]
     if imagery is None:
         return rows
     read = [("bands", ", ".join(imagery["bands"])), ("scale", _scale_words(imagery))]
@@ -111,8 +112,9 @@ def setting_rows(settings: Mapping[str, Any], imagery: Mapping[str, Any] | None)
     return read + rows
 
 
-def _setting(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _setting(name: str, value: Any) -> str:
+    words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{words} {_UNITS[name]}" if name in _UNITS else words
 
 
 def _scale_words(imagery: Mapping[str, Any]) -> str:
@@ -123,7 +125,7 @@ def _scale_words(imagery: Mapping[str, Any]) -> str:
 
 
 def _offset_words(imagery: Mapping[str, Any], asked: float | None) -> str:
-    if asked:
+    if asked is not None:
         return f"{_figure(imagery['offset'])}, given"
     source = "from the file" if imagery["scale_from"] == "file" else "none was given"
     return f"{_figure(imagery['offset'])}, {source}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -132,7 +133,8 @@ def _bounding_box(footprint: BaseGeometry) -> list[float]:
 
 
 def _item_id(region: str, moment: datetime) -> str:
-    words = re.sub(r"[^A-Za-z0-9.-]+", "_", region).strip("_") or "region"
+    plain = unicodedata.normalize("NFKD", region).encode("ascii", "ignore").decode()  # Ä is A, not nothing
+    words = re.sub(r"[^A-Za-z0-9.-]+", "_", plain).strip("_") or "region"
     return f"landmeta-{words}-{moment:%Y%m%dT%H%M%SZ}"
 
 

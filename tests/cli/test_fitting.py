@@ -82,7 +82,7 @@ def test_imagery_with_another_offset_is_told_before_and_after(
         said = landmeta("predict", run_folder, "--imagery", offset, *more)
         assert said.code == 0
         assert told in said.err
-        assert "by 0.10 to 0.10" in said.err
+        assert "by 0.10 in reflectance" in said.err
     assert told in " ".join(json.loads((tmp_path / "again" / "report.json").read_text())["warnings"])
     assert told not in landmeta("predict", run_folder, "--imagery", scene, "--dry-run").err
 

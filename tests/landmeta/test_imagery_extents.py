@@ -157,6 +157,24 @@ def test_regions_on_both_sides_of_the_180th_meridian_are_found(
         imagery.clip((0.0, -18.0, 1.0, -17.0))
 
 
+@pytest.mark.parametrize(
+    ("bounds", "hint"),
+    [
+        ((51.5, 8.9, 51.6, 9.1), "latitude stands before longitude"),
+        ((20.0, 40.0, 20.1, 40.1), "must overlap the imagery"),
+        ((100.0, 8.9, 101.0, 9.1), "must overlap the imagery"),  # no latitude either way round
+    ],
+)
+def test_a_region_with_latitude_first_is_told_so(
+    bounds: tuple[float, float, float, float], hint: str
+) -> None:
+    grid = GeoBox((100, 100), Affine(0.01, 0, 8.5, 0, -0.01, 52), "EPSG:4326")
+    imagery = imagery_of_array(np.zeros((1, 100, 100), np.float32), ("B02",), grid)
+    with pytest.raises(RegionError, match="misses the imagery") as caught:
+        imagery.clip(bounds)
+    assert hint in caught.value.hint
+
+
 @pytest.mark.parametrize("west", [-180, 0])
 def test_a_raster_of_the_whole_globe_holds_every_region(west: float) -> None:
     grid = GeoBox((18, 36), Affine(10, 0, west, 0, -10, 90), "EPSG:4326")

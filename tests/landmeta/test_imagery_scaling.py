@@ -32,6 +32,12 @@ def test_a_given_scale_comes_before_that_of_the_file(tmp_path: Path) -> None:
     assert open_imagery([file], scale=2e-4).bands == BandSet(("B02", "B03"), 2e-4, 0.0)
 
 
+@pytest.mark.parametrize("offset", [-0.2, 0.0])
+def test_a_given_offset_comes_before_that_of_the_file(tmp_path: Path, offset: float) -> None:
+    file = write_raster(tmp_path / "a.tif", reflectances(), names=["B2", "B3"], scale=1e-4, offset=-0.1)
+    assert open_imagery([file], offset=offset).bands == BandSet(("B02", "B03"), 1e-4, offset)
+
+
 @pytest.mark.parametrize(("divisor", "figure"), [(10, r"0\.05\d+"), (1 / 10, r"5\.\d+")])
 def test_an_inferred_scale_that_gives_no_reflectance_stops_with_the_figures(
     tmp_path: Path, divisor: float, figure: str

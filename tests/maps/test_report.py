@@ -185,16 +185,17 @@ def table_of(page: str, caption: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("imagery", "asked", "scale", "offset"),
     [
-        ((1e-4, 0.0, "inferred"), 0.0, "1e-4, inferred from integers", "0, none was given"),
-        ((1.0, 0.0, "inferred"), 0.0, "1, inferred from decimal numbers", "0, none was given"),
+        ((1e-4, 0.0, "inferred"), None, "1e-4, inferred from integers", "0, none was given"),
+        ((1.0, 0.0, "inferred"), None, "1, inferred from decimal numbers", "0, none was given"),
         ((1e-4, -0.1, "inferred"), -0.1, "1e-4, inferred from integers", "-0.1, given"),
-        ((2.75e-5, -0.2, "file"), 0.0, "2.75e-5, from the file", "-0.2, from the file"),
-        ((0.01, 0.0, "given"), 0.0, "0.01, given", "0, none was given"),
+        ((2.75e-5, -0.2, "file"), None, "2.75e-5, from the file", "-0.2, from the file"),
+        ((2.75e-5, 0.0, "file"), 0.0, "2.75e-5, from the file", "0, given"),
+        ((0.01, 0.0, "given"), None, "0.01, given", "0, none was given"),
     ],
 )
 def test_the_page_tells_how_the_imagery_was_read_and_who_said_so(
     imagery: tuple[float, float, str],
-    asked: float,
+    asked: float | None,
     scale: str,
     offset: str,
     report: dict[str, Any],
@@ -202,9 +203,10 @@ def test_the_page_tells_how_the_imagery_was_read_and_who_said_so(
 ) -> None:
     report["imagery"] = dict(zip(("scale", "offset", "scale_from"), imagery, strict=True))
     report["imagery"]["bands"] = ["B02", "B08"]
-    report["settings"] = {"bands": None, "scale": None, "offset": asked, "shots": None, "seed": 0}
+    report["settings"] = {"bands": None, "scale": None, "offset": asked, "shots": None, "min_area": 0.5}
     page, _ = written(report, tmp_path)
-    assert table_of(page, "Settings") == {"Bands": "B02, B08", "Scale": scale, "Offset": offset, "Seed": "0"}
+    expected = {"Bands": "B02, B08", "Scale": scale, "Offset": offset, "Min area": "0.5 ha"}
+    assert table_of(page, "Settings") == expected
 
 
 def test_tiles_of_a_store_have_no_scale_to_check(report: dict[str, Any], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 from shapely.geometry import Polygon, shape
 
 from landmeta.classmap import ClassMap
-from landmeta_maps.stac import EXTENSIONS, Model, footprint_lonlat, write_stac_item
+from landmeta_maps.stac import EXTENSIONS, Model, _item_id, footprint_lonlat, write_stac_item
 from landmeta_maps.summary import summarize
 from landmeta_maps.writer import write_map
 
@@ -51,6 +51,11 @@ def test_the_schema_check_can_fail(folder: Path) -> None:
     schemas = get_local_schema_cache()
     known = Registry().with_resources([(uri, Resource.from_contents(s)) for uri, s in schemas.items()])
     assert list(Draft7Validator(schemas[CORE], registry=known).iter_errors(broken))
+
+
+@pytest.mark.parametrize(("region", "words"), [("Österbotten: süd", "Osterbotten_sud"), ("北京", "region")])
+def test_the_id_of_an_item_keeps_the_letters_below_accents(region: str, words: str) -> None:
+    assert _item_id(region, NOON) == f"landmeta-{words}-20210527T120000Z"
 
 
 def test_pystac_reads_the_item_and_finds_the_files(folder: Path) -> None:
