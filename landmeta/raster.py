@@ -183,8 +183,8 @@ def open_imagery(
         bands: names such as `B2,B3,B4` in the order of the file, or a choice among the names in the file.
         scale: reflectance = number * scale + offset; by default what the file says, else 1e-4 for integers
             and 1 for floats, and then checked against the pixels.
-        offset: see `scale`, in reflectance, for example -0.1 for unshifted Sentinel-2 from 2022 on; by default
-            what the file says where its scale is taken, else 0.
+        offset: see `scale`, in reflectance, for example -0.1 for unshifted Sentinel-2 from 2022 on; by
+            default what the file says where its scale is taken, else 0.
         require_crs: whether imagery without CRS is refused (benchmarks on bare chips do without).
 
     Raises:
