@@ -51,7 +51,8 @@ class Labels:
     `rows`, `cols`: position on the imagery's grid. `codes`: class code of `legend`. `groups`: the polygon,
     point, patch or tile that the pixel comes from, in file order: what hold-out keeps together.
     `footprints`: one row a group (`group`, `class_name`, `geometry` in the imagery's CRS).
-    `warnings`: one line each about what was reprojected or left out, or looks like a slip.
+    `warnings`: one line each about what was reprojected or left out, or looks like a slip. `patches`: whether
+    the groups are connected pixels of a label raster, which may be of any size.
     """
 
     legend: Legend
@@ -62,6 +63,7 @@ class Labels:
     footprints: geopandas.GeoDataFrame
     warnings: tuple[str, ...] = ()
     unit: str = "pixels"
+    patches: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,6 +81,7 @@ class _Found:
     unit: str = "pixels"
     doubted: str = ""
     said: Categories = field(default_factory=Categories)
+    patches: bool = False
 
 
 def read_labels(
@@ -131,6 +134,7 @@ def read_labels(
         footprints=_footprints(found, covered, codes, chosen, target),
         warnings=tuple(notes),
         unit=found.unit,
+        patches=found.patches,
     )
 
 
@@ -198,6 +202,7 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
         geometry=geometry,
         notes=tuple(notes),
         said=read_categories(file),
+        patches=True,
     )
 
 

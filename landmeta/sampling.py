@@ -187,9 +187,11 @@ def group_tiles(
     imagery: Imagery, labels: Labels, rng: np.random.Generator, *, side: int = 128, limit: int = 15
 ) -> tuple[Float[Tensor, "n band y x"], Int[Tensor, " n"], Int[np.ndarray, " n"]]:
     """Whole tiles around the label groups, at most `limit` a class: images, class indices and group ids."""
-    groups, first = np.unique(labels.groups, return_index=True)
+    # Of a label raster the groups of pixels that are drawn: those of large patches, as in `thin`.
+    kept = thin(labels, limit, rng) if labels.patches else np.arange(len(labels))
+    groups, first = np.unique(labels.groups[kept], return_index=True)
     position = {code: i for i, code in enumerate(labels.legend.codes)}
-    target = np.array([position[int(labels.codes[i])] for i in first])
+    target = np.array([position[int(labels.codes[kept[i]])] for i in first])
     chosen = np.sort(thin_groups(target, groups, limit, rng))
     tiles = []
     for group in groups[chosen]:
@@ -212,8 +214,13 @@ def _label_corners(labels: Labels, height: int, width: int) -> list[tuple[int, i
 
 
 def thin(labels: Labels, limit: int, rng: np.random.Generator) -> Int[np.ndarray, " sample"]:
-    """Indices of at most `limit` samples a class, the same number from each group as far as it has them."""
-    return thin_groups(labels.codes, labels.groups, limit, rng)
+    """Indices of at most `limit` samples a class, the same number from each group as far as it has them.
+
+    Of a label raster pixels are drawn wherever they lie: nearly all of its patches are specks, many of them
+    wrong, and alike for each patch hardly a sample would be of the fields and lakes that the map consists of.
+    """
+    groups = np.arange(len(labels)) if labels.patches else labels.groups
+    return thin_groups(labels.codes, groups, limit, rng)
 
 
 def thin_groups(

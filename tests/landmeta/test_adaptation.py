@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import geopandas
 import numpy as np
 import pytest
 import torch
@@ -7,9 +10,11 @@ import torch
 from landmeta import adaptation, published, tuning
 from landmeta.adaptation import adapt_region, cross_validate
 from landmeta.errors import CheckpointError
+from landmeta.labels import Labels
+from landmeta.legend import legend_for
 from landmeta.prediction import predict
 from landmeta.raster import imagery_of_array
-from landmeta.sampling import thin_groups
+from landmeta.sampling import thin, thin_groups
 from landmeta.splits import group_folds
 from landmeta.start import balanced_cross_entropy
 
@@ -131,6 +136,19 @@ def test_thinning_draws_among_groups_where_they_are_more_than_samples():
     assert np.bincount(codes[one]).tolist() == [0, 200, 200]
     assert 60 < (one % 1000 >= 500).sum() / 2 < 140  # the second half of the file too
     assert set(one) != set(other)
+
+
+def test_of_a_label_raster_pixels_are_drawn_and_not_specks():
+    """A lake of 900 px and 100 specks of 1 px: samples of the lake are nine in ten, not 1 in 100."""
+    groups = np.concatenate([np.zeros(900, np.int64), np.arange(1, 101)])
+    codes = np.ones(1000, np.int64)
+    footprints = geopandas.GeoDataFrame({"group": [], "class_name": []}, geometry=[])
+    legend = legend_for(["water"])
+    labels = Labels(legend, groups, groups, codes, groups, footprints, patches=True)
+    lake = (groups[thin(labels, 100, np.random.default_rng(0))] == 0).mean()
+    assert 0.8 < lake < 1
+    each = (groups[thin(replace(labels, patches=False), 100, np.random.default_rng(0))] == 0).mean()
+    assert each <= 0.01
 
 
 @pytest.mark.parametrize("side", [5, 8, 12, 16])
