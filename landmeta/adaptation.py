@@ -197,7 +197,7 @@ def _calibrated(adapted: Adapted, labels: Labels) -> Adapted:
     folds = group_folds(labels.codes[adapted.samples], labels.groups[adapted.samples])
     logits, held = held_out_logits(adapted.start, adapted.features, target, folds)
     if not held.any():
-        note = "confidence is not calibrated: no class has two polygons or tiles to hold one out"
+        note = "confidence is not calibrated: no class has two polygons, patches or tiles to hold one out"
         return replace(adapted, warnings=(*adapted.warnings, note))
     losses = [float(balanced_cross_entropy(logits[held] / t, target[held])) for t in _TEMPERATURES]
     return _rescaled(adapted, float(_TEMPERATURES[int(np.argmin(losses))]))

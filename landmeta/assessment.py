@@ -94,7 +94,8 @@ class Holdout:
     """Accuracy on samples that were held out, with a 95 % interval that treats a group as one draw.
 
     `recall` and `support` are by class code; `confusion` has a row (truth) and a column (predicted) for each
-    of `codes`; `block` says what was held out together ("polygon", "tile"); `n` counts scored samples.
+    of `codes`; `block` says what was held out together ("polygon", "point", "patch", "tile"); `n` counts
+    scored samples.
     """
 
     metric: str

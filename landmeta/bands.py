@@ -59,7 +59,7 @@ _COMMON_NAMES = {
 }
 _NUMBERED = re.compile(r"(?:sentinel2|s2)?b0?(1[0-2]|[1-9]|8a)")
 _RADAR = re.compile(r"(?:sentinel1|s1)?(vv|vh)")
-_LANDSAT_STEM = re.compile(r"l[cotem]0[1-9]_|hls\.l30\.")
+_LANDSAT_STEM = re.compile(r"(?:l[cot]0?[89]|le0?7|lt0?[45]|lm0?[1-5])(?:_|\d{6})|hls\.l30\.")
 _LANDSAT_BAND = re.compile(r"s[rt]_b[1-9]\d?")
 
 
@@ -148,16 +148,16 @@ def landsat_numbers(stem: str, descriptions: Iterable[str | None] = ()) -> bool:
     return bool(_LANDSAT_STEM.match(stem.lower())) or any(_LANDSAT_BAND.match(n.lower()) for n in named)
 
 
-def band_of_filename(stem: str) -> str | None:
+def band_of_filename(stem: str, *, numbers: bool = True) -> str | None:
     """Band that a file of one band is named after, as in `T30UVD_20210527_B8A_20m` or `nir08`.
 
-    Tokens such as B02 come before words such as `blue`, so that `green_bay_B02` is B02.
-    None where there is no such token or there are several different ones.
+    Tokens such as B02 come before words such as `blue`, so that `green_bay_B02` is B02; without `numbers`
+    words alone count. None where there is no such token or there are several different ones.
     """
     tokens = [token.lower() for token in re.split(r"[^A-Za-z0-9]+", stem)]
     numbered = {_lookup(t) for t in tokens if _NUMBERED.fullmatch(t) or _RADAR.fullmatch(t)}
     words = {_COMMON_NAMES[t] for t in tokens if t in _COMMON_NAMES}
-    found = numbered or words
+    found = (numbered if numbers else set()) or words
     return found.pop() if len(found) == 1 else None
 
 

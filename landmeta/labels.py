@@ -40,6 +40,9 @@ from landmeta.legend import Legend
 from landmeta.raster import Imagery
 
 _BLOCK = 512
+_LARGEST_PATCH = (
+    128  # pixels of a side: a larger patch could hardly be held out, and with it all of its class
+)
 _FEWEST = 2
 _OVERLAP_HINT = "--labels must overlap --imagery (and --region); check the CRS of both"
 
@@ -92,9 +95,9 @@ def read_labels(
     Polygons label the pixels whose centre they hold (or the one of their centroid), points the pixel they are
     in; any OGR format and CRS, with the class in `column`, in a column named class, label, ..., or in the
     layers' names. A raster of class codes labels the pixels whose centres its own pixels hold, and its
-    connected patches are the groups; 0 and its nodata are no label; names and palette of its codes are kept.
-    A folder `class/tile.tif` labels the footprint of each tile. Of clipped imagery only the clipped grid is
-    labelled.
+    connected patches, large ones cut into squares, are the groups; 0 and its nodata are no label; names and
+    palette of its codes are kept. A folder `class/tile.tif` labels the footprint of each tile. Of clipped
+    imagery only the clipped grid is labelled.
 
     Args:
         path: vector file, label raster or folder.
@@ -118,7 +121,7 @@ def read_labels(
     named, chosen, renumbered = number_classes(found.values, legend, found.said)
     valid = _has_data(imagery, found.covered)
     covered = found.covered.take(valid)
-    notes = [*found.notes, *alike(found.values), *renumbered]
+    notes = [*found.notes, *alike(chosen.names), *renumbered]
     notes += _counted(int((~valid).sum()), "labelled pixels have no imagery (nodata)")
     codes = np.array([named[v] for v in found.values], np.int64)[found.group_class[covered.owner]]
     if not len(codes):
@@ -191,7 +194,7 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
     if not len(covered.rows):
         raise _raster_outside(file, imagery)
     notes += like_background(file, codes, covered.owner)
-    groups = patches(covered, imagery.shape[1])
+    groups = patches(covered, imagery.shape[1], largest=_LARGEST_PATCH)
     group_class = np.empty(int(groups.max()) + 1, np.int64)
     group_class[groups] = covered.owner
     geometry = outlines(covered, groups, imagery.grid)

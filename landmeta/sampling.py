@@ -18,7 +18,7 @@ from landmeta.norms import Moments, PooledMoments
 from landmeta.raster import Imagery
 
 SUPPORT_LIMIT = 400
-"""Labelled pixels a class beyond which the heads no longer improve; more are thinned evenly over groups."""
+"""Labelled pixels a class beyond which the heads no longer improve; more are thinned (`thin`)."""
 
 _CORE = 128  # most pixels of a label window's side without its halo
 # A third of the map's halo (networks.CONTEXT): what lies further away moves a feature very little, and 48
@@ -186,19 +186,34 @@ def in_order(parts: Sequence[Tensor], windows: Sequence[Window]) -> Tensor:
 def group_tiles(
     imagery: Imagery, labels: Labels, rng: np.random.Generator, *, side: int = 128, limit: int = 15
 ) -> tuple[Float[Tensor, "n band y x"], Int[Tensor, " n"], Int[np.ndarray, " n"]]:
-    """Whole tiles around the label groups, at most `limit` a class: images, class indices and group ids."""
-    # Of a label raster the groups of pixels that are drawn: those of large patches, as in `thin`.
-    kept = thin(labels, limit, rng) if labels.patches else np.arange(len(labels))
-    groups, first = np.unique(labels.groups[kept], return_index=True)
+    """Whole tiles around the label groups, at most `limit` a class: images, class indices and group ids.
+
+    Of a label raster the groups that pixels drawn at random meet first, so large ones, and the tiles about
+    these pixels: the middle of a ring is not of its class.
+    """
+    one_each = _met(labels, limit, rng) if labels.patches else _drawn(labels, limit, rng)
     position = {code: i for i, code in enumerate(labels.legend.codes)}
-    target = np.array([position[int(labels.codes[kept[i]])] for i in first])
-    chosen = np.sort(thin_groups(target, groups, limit, rng))
+    target = np.array([position[int(code)] for code in labels.codes[one_each]])
     tiles = []
-    for group in groups[chosen]:
-        mine = labels.groups == group
-        row, col = (int(v[mine].mean()) - side // 2 for v in (labels.rows, labels.cols))
+    for sample in one_each:
+        about = sample if labels.patches else labels.groups == labels.groups[sample]
+        row, col = (int(v[about].mean()) - side // 2 for v in (labels.rows, labels.cols))
         tiles.append(imagery.read(row, col, side, side))
-    return torch.from_numpy(np.stack(tiles)), torch.from_numpy(target[chosen]), groups[chosen]
+    return torch.from_numpy(np.stack(tiles)), torch.from_numpy(target), labels.groups[one_each]
+
+
+def _drawn(labels: Labels, limit: int, rng: np.random.Generator) -> Int[np.ndarray, " group"]:
+    """A sample of each of at most `limit` groups a class."""
+    groups, first = np.unique(labels.groups, return_index=True)
+    chosen: np.ndarray = first[np.sort(thin_groups(labels.codes[first], groups, limit, rng))]
+    return chosen
+
+
+def _met(labels: Labels, limit: int, rng: np.random.Generator) -> Int[np.ndarray, " group"]:
+    """The same of the groups that samples drawn at random meet first, and these samples."""
+    order = rng.permutation(len(labels))
+    met = order[np.sort(np.unique(labels.groups[order], return_index=True)[1])]
+    return np.concatenate([met[labels.codes[met] == code][:limit] for code in labels.legend.codes])
 
 
 def _corners(shape: tuple[int, int]) -> list[tuple[int, int]]:

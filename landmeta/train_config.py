@@ -121,7 +121,8 @@ class InnerConfig:
         algorithm: Name in `landmeta.learning.algorithms`.
         steps: Gradient steps on the support.
         rate: Their rate; where rates are learned, what they start from.
-        adapt_affine: Whether gain and offset of the norms are adapted; by default as METEOR does.
+        adapt_affine: Whether gain and offset of the norms are adapted; by default as METEOR does,
+            under `reptile` all are.
         pos_weight: Weight of the positive class in the loss, `ways` by default as METEOR trains and
             validates; to make maps it takes 1, since there the largest logit of all class models wins.
         protocol: Whence a query's moments come in networks with TaskNorm or batch norm: `fair` from the

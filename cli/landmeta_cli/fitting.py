@@ -24,13 +24,17 @@ _APART = 0.05
 seasons move bands against each other. The offset of Sentinel-2 products since 2022 is 0.1."""
 
 
-def check_scale(imagery: Imagery, known: BandSet, notes: Mapping[str, Any]) -> None:
+def check_scale(
+    imagery: Imagery, known: BandSet, notes: Mapping[str, Any], offset: float | None = None
+) -> None:
     """Refuse to infer a scale where the model's was known and is another: ten times too dark maps something.
 
     Raises:
         ImageryError: So it is.
     """
     now, then = (imagery.bands.scale, imagery.bands.offset), (known.scale, known.offset)
+    if offset is not None:  # it was given for this imagery, as it may have to be
+        then = known.scale, offset
     was_known = notes.get("scale_from", "inferred") != "inferred"
     if imagery.scale_from == "inferred" and was_known and now != then:
         msg = (

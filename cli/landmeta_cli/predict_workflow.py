@@ -134,7 +134,7 @@ def prepare(request: PredictRequest) -> Prepared:
     notes, _ = read_header(folder / MODEL)
     region = resolved(request.region)
     whole = open_imagery(request.imagery, bands=request.bands, scale=request.scale, offset=request.offset)
-    check_scale(whole, model.bands, notes)
+    check_scale(whole, model.bands, notes, request.offset)
     imagery = clip(fitting(whole, model.bands.names, notes.get("pixel_m")), region)
     imagery = replace(imagery, warnings=(*imagery.warnings, *apart(imagery, model.fill)))
     name = region.name if region else request.imagery[0].resolve().stem

@@ -91,7 +91,7 @@ def unheld(legend: Legend, holdout: Holdout) -> list[str]:
     if not names:
         return []
     listed = ", ".join(map(repr, names))
-    return [f"no accuracy for {listed}: it takes two polygons or tiles of a class to hold one out"]
+    return [f"no accuracy for {listed}: it takes two polygons, patches or tiles of a class to hold one out"]
 
 
 def _classes(summary: MapSummary, labels: Labels | None, holdout: Holdout | None) -> list[dict[str, Any]]:

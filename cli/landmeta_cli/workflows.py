@@ -111,6 +111,8 @@ def _block(labels: Labels) -> str:
     """What the labels hold out together, in the singular."""
     if labels.unit == "tiles":
         return "tile"
+    if labels.patches:
+        return "patch"
     return "point" if (labels.footprints.geom_type == "Point").all() else "polygon"
 
 
@@ -212,7 +214,7 @@ def _report(
     findings = [*inputs.imagery.warnings, *inputs.labels.warnings, *adapted.warnings]
     findings += unmeasured(request.stability_blocks, stable)
     if comparison is None:
-        findings.append("no accuracy: no class has two polygons or tiles, so that one could be held out")
+        findings.append("no accuracy: no class has two polygons, patches or tiles, one to hold out")
     else:
         findings += unheld(summary.legend, comparison.ours)
         findings += filter(None, [verdict(comparison)])

@@ -21,7 +21,7 @@ SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
 _HINT = "--bands B2,B3,B4,B8 says what every band is, in the order of the file"
 _LANDSAT_HINT = (
     "Landsat numbers its bands otherwise than Sentinel-2: --bands blue,green,red,nir,swir16,swir22 "
-    "names B2 to B7 of Landsat 8 and 9, and level 2 wants --scale 2.75e-5 --offset -0.2"
+    "names B2 to B7 of Landsat 8 and 9; level 2 wants --scale 2.75e-5 --offset -0.2, HLS L30 --scale 1e-4"
 )
 
 
@@ -110,7 +110,7 @@ def _completed(names: Sequence[str | None], wanted: tuple[str, ...]) -> tuple[li
 
 def _name_of(file: RasterFile) -> str | None:
     described = file.descriptions[_spectral_indexes(file)[0] - 1]
-    named = None if _is_landsat(file) else band_of_filename(file.path.stem)
+    named = band_of_filename(file.path.stem, numbers=not _is_landsat(file))
     return named or _of_description(file, described)
 
 
@@ -151,8 +151,8 @@ def _pairs(file: RasterFile, wanted: tuple[str, ...] | None) -> tuple[tuple[tupl
 
 def _described(file: RasterFile, index: int) -> str | None:
     text = file.descriptions[index - 1]
-    if text is None and file.count == 1 and not _is_landsat(file):
-        return band_of_filename(file.path.stem)
+    if text is None and file.count == 1:
+        return band_of_filename(file.path.stem, numbers=not _is_landsat(file))
     return _of_description(file, text)
 
 
@@ -170,7 +170,7 @@ def _disagreement(whose: str, wanted: tuple[str, ...], described: Sequence[str |
 def _mismatch(given: int, found: str, files: Sequence[RasterFile]) -> ImageryError:
     msg = f"--bands names {given} bands, {found}"
     alpha = files[0].alpha
-    if alpha and given == files[0].count:
+    if alpha and len(files) == 1 and given == files[0].count:
         msg += f" and band {alpha[0]}, which the file marks as transparency (alpha)"
         return ImageryError(
             msg, f"if it is imagery, gdal_edit -colorinterp_{alpha[0]} undefined FILE says so"

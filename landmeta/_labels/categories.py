@@ -43,6 +43,8 @@ class Categories:
         names = {code: given.get(code, f"class {code}") for code in codes}
         count = Counter(names.values())
         apart = {code: f"{name} ({code})" if count[name] > 1 else name for code, name in names.items()}
+        if len(set(apart.values())) < len(codes):  # a name is like another with its code
+            apart = {code: f"{name} ({code})" for code, name in names.items()}
         return Categories(apart, colors)
 
 
@@ -93,15 +95,15 @@ def _arcgis_names(path: Path) -> dict[int, str]:
         return {}
     try:
         table = pyogrio.read_dataframe(path, read_geometry=False)
-    except DataSourceError:
+    except (DataSourceError, UnicodeDecodeError):
         return {}
     value = next((column for column in table if column.lower() == "value"), None)
-    texts = [column for column in table if is_string_dtype(table[column])]
+    texts = [c for c in table if is_string_dtype(table[c]) or table[c].dtype == object]
     name = class_column(texts) or (texts[0] if len(texts) == 1 else None)
     if value is None or name is None:
         return {}
     named = zip(table[value], table[name].fillna(""), strict=True)
-    return {int(code): text.strip() for code, text in named if text.strip()}
+    return {int(float(code)): text.strip() for code, text in named if text.strip() and _is_whole(str(code))}
 
 
 def _is_whole(text: str) -> bool:

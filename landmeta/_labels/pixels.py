@@ -217,8 +217,11 @@ def _label_positions(
     )
 
 
-def patches(covered: Covered, width: int) -> Ints:
-    """Patch of each pixel: pixels of one class that touch, corners included, numbered from the top left."""
+def patches(covered: Covered, width: int, largest: int | None = None) -> Ints:
+    """Patch of each pixel: pixels of one class that touch, corners included, numbered from the top left.
+
+    Those of more pixels than a square of `largest` a side are cut on a grid of such squares.
+    """
     place = covered.rows * width + covered.cols
     order = np.argsort(place)
     sorted_place = place[order]
@@ -233,7 +236,11 @@ def patches(covered: Covered, width: int) -> Ints:
         pairs.append((np.flatnonzero(same), other[same]))
     left, right_side = (np.concatenate(column) for column in zip(*pairs, strict=True))
     links = coo_array((np.ones(len(left), np.int8), (left, right_side)), shape=(len(place), len(place)))
-    _, component = connected_components(links, directed=False)
+    count, component = connected_components(links, directed=False)
+    if largest is not None:
+        large = np.bincount(component)[component] > largest**2
+        square = covered.rows // largest * (width // largest + 1) + covered.cols // largest + 1
+        component = np.where(large, square, 0) * count + component
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(place[first])] = np.arange(len(first))

@@ -202,8 +202,10 @@ def _eurosat(selection: Selection) -> list[Load]:
 
 
 def _sen12ms(selection: Selection) -> list[Load]:
-    """Region-seasons of the part; only `test` is a part of its own, all others mean every region."""
+    """Region-seasons of the part: `test`, or `all`; the data set has no others."""
     folder = selection.data / "sen12ms_rgb"
+    if selection.part in ("train", "val"):
+        return []
     keep = selection.units("sen12ms_rgb", "bench_test") if selection.part == "test" else None
     seeds = max(1, selection.seeds // 2)
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)

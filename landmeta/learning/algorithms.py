@@ -68,7 +68,7 @@ def inner_settings(
         steps: Inner steps.
         order: Of the outer gradient; by default the algorithm's.
         affine: Whether gain and offset of norms adapt; None: those of batch norms only (METHODS 1.2), but all
-            under Reptile, which trains nothing else than what adapts.
+            under Reptile, which trains nothing that does not adapt (TaskNorm's pooling stays as it is).
         rule: Another rule than the algorithm's with that rate, such as one with other options.
 
     Raises:

@@ -88,7 +88,7 @@ def make_norm(kind: str, channels: int, name: str, **options: Any) -> Norm:
         raise NetworkError(msg, f"options of {kind!r}: {', '.join(known) or 'none'}")
     for option, value in options.items():
         wanted, words = _VALUES[option]
-        if not isinstance(value, wanted):
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             msg = f"norm {kind!r} has {option} = {value!r}, expected {words}"
             raise NetworkError(msg, f"norm_options = {{{option} = ...}} with {words}")
     return NORMS[kind](channels, name, **options)

@@ -24,14 +24,15 @@ def estimate_words(holdout: Mapping[str, Any] | None) -> str:
     if holdout is None:
         return (
             "No accuracy could be measured: these labels cannot be held out in blocks. "
-            "More polygons or tiles in every class would allow it."
+            "More polygons, patches or tiles in every class would allow it."
         )
     block, folds = holdout["block"], holdout["folds"]
+    blocks = "patches" if block == "patch" else f"{block}s"
     how = f"one blocked split by {block}" if folds == 1 else f"{folds} folds by {block}"
     return (
         f"Measured on {holdout['n']:,} labelled samples, held out in {how}: the samples of one {block} are "
         "never in training and in the test at once. The figure says how well the map agrees with labels like "
-        f"yours in a {block} that it has not seen; the interval comes from resampling the {block}s. "
+        f"yours in a {block} that it has not seen; the interval comes from resampling the {blocks}. "
         "The labels are not a probability sample of the map. The figure is therefore no estimate of the "
         "share of the map that is right, and the areas below are counted pixels without correction or error. "
         "For design-based areas and accuracies, collect a probability sample of the map."

@@ -173,6 +173,22 @@ def test_a_vector_region_maps_no_pixel_outside_its_polygon(
     assert not inside[rows + cols > 41].any()
 
 
+def test_a_map_can_be_the_labels_of_the_next_one(
+    scene: Scene, tmp_path: Path, landmeta: Callable[..., Said]
+) -> None:
+    given = ("adapt", "--imagery", scene.imagery, "--labels")
+    assert landmeta(*given, scene.labels, "--out", tmp_path / "first").code == 0
+    first, again = tmp_path / "first" / "landcover.tif", tmp_path / "again"
+    said = landmeta(*given, first, "--out", again)
+    assert said.code == 0, said.err
+    with rasterio.open(first) as one, rasterio.open(again / "landcover.tif") as other:
+        codes = np.unique(one.read(1))[:-1].tolist()  # the last is nodata
+        assert [one.colormap(1)[c] for c in codes] == [other.colormap(1)[c] for c in codes]
+    before, after = (json.loads((run / "report.json").read_text()) for run in (first.parent, again))
+    assert [c["name"] for c in before["classes"]] == [c["name"] for c in after["classes"]]
+    assert after["holdout"] is None or after["holdout"]["block"] == "patch"
+
+
 def test_the_summary_sets_our_accuracy_beside_the_forest(
     scene: Scene, tmp_path: Path, landmeta: Callable[..., Said]
 ) -> None:

@@ -393,5 +393,5 @@ def test_a_given_offset_goes_before_that_of_the_files(tmp_path: Path) -> None:
     file = tiff(tmp_path / "Forest" / "a.tif", bands(2), names=("B2", "B3"))
     with rasterio.open(file, "r+") as out:
         out.offsets = (-0.5, -0.5)
-    for given, offset in ((0.0, -0.5), (0.1, 0.1)):
+    for given, offset in ((None, -0.5), (0.0, 0.0), (0.1, 0.1)):
         assert open_archive("folder", tmp_path, offset=given).arrays[0].offset == offset

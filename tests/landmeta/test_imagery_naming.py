@@ -170,6 +170,21 @@ def test_numbers_of_landsat_bands_are_not_taken_for_those_of_sentinel_2(tmp_path
     assert open_imagery(paths, bands="red,nir").bands.names == ("B04", "B08")
 
 
+@pytest.mark.parametrize("stem", ["LC80440342014077LGN00_{}", "LT05_clip_{}", "LE07_L1TP_{}"])
+def test_older_and_shorter_names_of_landsat_are_known_too(tmp_path: Path, stem: str) -> None:
+    assert "Landsat" in imagery_error(single_bands(tmp_path, [stem.format(b) for b in ("B4", "B5")])).hint
+
+
+def test_words_in_the_names_of_landsat_files_count(tmp_path: Path) -> None:
+    paths = single_bands(tmp_path, [f"LC08_x_{word}" for word in ("nir", "red")])
+    assert open_imagery(paths).bands.names == ("B04", "B08")
+
+
+def test_a_place_called_like_no_satellite_is_read_by_its_numbers(tmp_path: Path) -> None:
+    paths = single_bands(tmp_path, [f"LC01_{band}" for band in ("B02", "B8A")])
+    assert open_imagery(paths).bands.names == ("B02", "B8A")
+
+
 def test_bands_called_as_landsat_calls_them_are_asked_for_in_words(tmp_path: Path) -> None:
     file = write_raster(tmp_path / "export.tif", reflectances(), names=["SR_B4", "SR_B5"])
     assert "Landsat" in imagery_error([file]).hint

@@ -112,6 +112,29 @@ def test_a_name_for_two_codes_and_codes_without_one_stay_apart(tmp_path: Path) -
     }
 
 
+def test_a_name_that_is_like_another_with_its_code_stays_apart_too(tmp_path: Path) -> None:
+    file = codes(tmp_path / "a.tif", 1, 2, 3)
+    beside(file, categories("", "A", "A", "A (1)"))
+    assert named(read_labels(file, flat_imagery())) == {1: "A (1)", 2: "A (2)", 3: "A (1) (3)"}
+
+
+def test_names_that_differ_in_case_are_told(tmp_path: Path) -> None:
+    file = codes(tmp_path / "a.tif", 1, 2)
+    beside(file, categories("", "Forest", "forest"))
+    assert "differ only in case" in read_labels(file, flat_imagery()).warnings[0]
+
+
+@pytest.mark.parametrize("values", [[7.0, None, 20.0], ["7", "?", "20"]])
+def test_rows_of_an_attribute_table_without_a_code_are_passed_over(
+    tmp_path: Path, values: list[object]
+) -> None:
+    file = codes(tmp_path / "a.tif", 7, 20)
+    rows = pandas.DataFrame({"VALUE": values, "CLASS": ["heath", "nothing", "moor"]})
+    pyogrio.write_dataframe(rows, tmp_path / "a.dbf", driver="ESRI Shapefile")
+    (tmp_path / "a.dbf").rename(tmp_path / "a.tif.vat.dbf")
+    assert named(read_labels(file, flat_imagery())) == {7: "heath", 20: "moor"}
+
+
 def test_what_gdal_cannot_read_either_names_nothing(tmp_path: Path) -> None:
     file = codes(tmp_path / "a.tif", 1, 2)
     file.with_name("a.tif.aux.xml").write_text("<PAMDataset><PAMRasterBand", encoding="utf-8")

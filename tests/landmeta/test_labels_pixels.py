@@ -27,6 +27,20 @@ from .conftest import (
     write_vector,
 )
 
+# --- patches ---------------------------------------------------------------------------------------
+
+
+def test_a_patch_larger_than_a_square_is_cut_on_a_grid_and_others_are_not() -> None:
+    rows, cols = (v.ravel() for v in np.indices((8, 12)))
+    owner = (cols >= 9).astype(np.int64)  # 72 px of one class and 24 of another
+    groups = patches(Covered(rows, cols, owner), 12, largest=5)
+    assert len(np.unique(groups[owner == 1])) == 1
+    pieces = {(r // 5, c // 5): g for r, c, g in zip(rows, cols, groups, strict=True) if c < 9}
+    assert len(set(pieces.values())) == 4
+    assert all(pieces[r // 5, c // 5] == g for r, c, g in zip(rows, cols, groups, strict=True) if c < 9)
+    assert len(np.unique(patches(Covered(rows, cols, owner), 12, largest=9))) == 2
+
+
 # --- polygons and points ---------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import geopandas
 import numpy as np
 import pytest
 import torch
@@ -9,9 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmeta.features import dense_features, feature_maps, fold
+from landmeta.labels import Labels
+from landmeta.legend import legend_for
 from landmeta.networks import ResNet12
 from landmeta.raster import imagery_of_array
-from landmeta.sampling import Region, in_order, label_windows, region_sample, sample_features
+from landmeta.sampling import (
+    Region,
+    group_tiles,
+    in_order,
+    label_windows,
+    region_sample,
+    sample_features,
+)
 
 POSITIONS = st.lists(st.tuples(st.integers(0, 299), st.integers(0, 259)), min_size=1, max_size=30)
 
@@ -24,6 +34,27 @@ def scene(rows=300, cols=260, seed=0):
 @pytest.fixture(scope="module")
 def network():
     return ResNet12(3, (4, 6, 8, 10), generator=torch.Generator().manual_seed(0)).requires_grad_(False)
+
+
+def test_the_tile_of_a_patch_lies_about_one_of_its_pixels_and_large_patches_come_first():
+    """A ring around a lake: its middle is the lake. Of ten islands of 1 px in the lake few get a tile."""
+    ring, lake, island = 1, 2, 3
+    codes = np.full((60, 60), ring)
+    codes[10:50, 10:50] = lake
+    codes[20, 12:42:3] = island
+    groups = codes - 1
+    groups[20, 12:42:3] = np.arange(2, 12)
+    rows, cols = (v.ravel() for v in np.indices(codes.shape))
+    flat = np.where(codes.ravel() == island, ring, codes.ravel())  # the islands are of the ring's class
+    legend = legend_for(["forest", "water"], [ring, lake])
+    nowhere = geopandas.GeoDataFrame({"group": [], "class_name": []}, geometry=[])
+    labels = Labels(legend, rows, cols, flat, groups.ravel(), nowhere, patches=True)
+    imagery = imagery_of_array(np.stack([flat.reshape(60, 60).astype(np.float32)] * 3), ("B02", "B03", "B04"))
+    for seed in range(5):
+        tiles, target, chosen = group_tiles(imagery, labels, np.random.default_rng(seed), side=8, limit=1)
+        assert target.tolist() == [0, 1]
+        assert chosen.tolist() == [0, 1]
+        assert tiles[:, 0, 4, 4].tolist() == [ring, lake]
 
 
 def test_features_at_points_equal_the_dense_features_there(network):

@@ -100,6 +100,13 @@ def test_the_page_says_what_the_accuracy_is_and_what_it_is_not(
     assert "Olofsson" not in page
 
 
+def test_patches_of_a_label_raster_are_called_so(report: dict[str, Any], tmp_path: Path) -> None:
+    report["holdout"]["block"] = "patch"
+    page, _ = written(report, tmp_path)
+    assert "5 folds by patch" in page
+    assert "resampling the patches." in page
+
+
 def test_the_page_loads_nothing_from_elsewhere_and_shows_the_pictures(
     report: dict[str, Any], class_map: ClassMap, imagery: Imagery, tmp_path: Path
 ) -> None:

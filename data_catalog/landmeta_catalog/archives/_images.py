@@ -152,7 +152,12 @@ def _kind(header: Header) -> tuple[object, ...]:
 
 
 def layout_of(
-    path: Path, header: Header, *, bands: str | None = None, scale: float | None = None, offset: float = 0.0
+    path: Path,
+    header: Header,
+    *,
+    bands: str | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
 ) -> Layout:
     """Layout of images like the one at `path`.
 
@@ -162,7 +167,7 @@ def layout_of(
         bands: names in the order of the file, or a choice among the names in the file.
         scale: physical value = number * scale + offset; by default what the file says, else 1e-4 for
             integers of 16 bits, 1/255 for 8 bits and 1 for floats.
-        offset: see `scale`.
+        offset: see `scale`; by default what the file says where its scale is taken, else 0.
 
     Raises:
         DataError: it is unknown which bands or numbers the image holds, or it is not square.
@@ -177,15 +182,16 @@ def layout_of(
     if 0 < len(set(chosen) & set(RADAR)) < len(chosen):
         msg = f"{path} holds backscatter and reflectance in one file ({', '.join(chosen)})"
         raise DataError(msg, "--bands with VV,VH or the optical bands chooses one of them")
-    if not (math.isfinite(offset) and (scale is None or 0 < scale < math.inf)):
+    shift = 0.0 if offset is None else offset
+    if not (math.isfinite(shift) and (scale is None or 0 < scale < math.inf)):
         msg = f"the scale {scale} and offset {offset} make no measurement of a number"
         raise DataError(msg, "--scale takes a number above 0, --offset any")
     said = None
     if scale is None:
         said = header.scale, header.offset
         scale = _SCALES[header.dtype] if said == (1.0, 0.0) else header.scale
-        offset = offset or header.offset
-    return Layout(chosen, given, header.dtype, header.shape[0], scale, offset, header.nodata, said)
+        shift = header.offset if offset is None else offset
+    return Layout(chosen, given, header.dtype, header.shape[0], scale, shift, header.nodata, said)
 
 
 def _choose_bands(

@@ -141,7 +141,7 @@ def class_folder(
     dataset: str | None = None,
     bands: str | None = None,
     scale: float | None = None,
-    offset: float = 0.0,
+    offset: float | None = None,
 ) -> ClassFolder:
     """Reader of the tiles in `path`, whose innermost folders are the classes.
 

@@ -351,6 +351,8 @@ def test_a_folder_without_any_task_an_unknown_task_or_part_and_no_seed_are_error
     with pytest.raises(DataError, match="unknown part 'tset'") as part:
         run_acceptance(tiny, "tset", classify=_forests(), seeds=1)
     assert "test, val, train, all" in part.value.hint
+    with pytest.raises(DataError, match="no acceptance task can run"):  # it has no such part
+        run_acceptance(tiny, "val", classify=_forests(), seeds=1, tasks=["sen12ms-rgb-5shot"])
 
 
 def test_an_error_of_the_method_itself_is_not_taken_for_missing_data(tiny: Path) -> None:

@@ -160,6 +160,7 @@ def test_a_fresh_layer_has_gain_one_and_offset_zero():
         ("gn", {"groups": 3}, "4 channels of layer do not divide into 3 groups"),
         ("gn", {"groups": 0}, "4 channels of layer do not divide into 0 groups"),
         ("gn", {"groups": "2"}, "norm 'gn' has groups = '2', expected a whole number"),
+        ("gn", {"groups": True}, "norm 'gn' has groups = True, expected a whole number"),
         ("gn", {"groups": 2.0}, "norm 'gn' has groups = 2.0, expected a whole number"),
         ("cbn", {"state": "shared"}, "norm 'cbn' has no state 'shared'"),
         ("cbn", {"momentum": "0.1"}, "norm 'cbn' has momentum = '0.1', expected a number"),
