@@ -234,8 +234,11 @@ def thin(labels: Labels, limit: int, rng: np.random.Generator) -> Int[np.ndarray
     Of a label raster pixels are drawn wherever they lie: nearly all of its patches are specks, many of them
     wrong, and alike for each patch hardly a sample would be of the fields and lakes that the map consists of.
     """
-    groups = np.arange(len(labels)) if labels.patches else labels.groups
-    return thin_groups(labels.codes, groups, limit, rng)
+    if not labels.patches:
+        return thin_groups(labels.codes, labels.groups, limit, rng)
+    of_class = [np.flatnonzero(labels.codes == code) for code in np.unique(labels.codes)]
+    kept = [rng.choice(index, min(limit, len(index)), replace=False) for index in of_class]
+    return np.sort(np.concatenate(kept))
 
 
 def thin_groups(
