@@ -113,6 +113,7 @@ def _label_layer(labels: Labels, meridian: float) -> folium.GeoJson:
     return folium.GeoJson(
         shapes.to_json(drop_id=True),
         name=name,
+        show=not labels.patches,  # those of a label raster may hide the whole map
         style_function=lambda feature: {**_LABEL_STYLE, "fillColor": feature["properties"]["fill"]},
         marker=folium.CircleMarker(radius=5, fill=True, **_LABEL_STYLE),
         tooltip=folium.GeoJsonTooltip(fields=["class_name"], aliases=["Label:"], sticky=True),

@@ -109,6 +109,15 @@ def test_labels_are_in_degrees_with_class_and_colour(page: Path) -> None:
     assert (lon, lat) == pytest.approx((-4.44, 52.34), abs=0.05)
 
 
+@pytest.mark.parametrize("patches", [False, True])
+def test_a_label_raster_does_not_hide_the_map_at_first(
+    patches: bool, class_map: ClassMap, labels: Labels, tmp_path: Path
+) -> None:
+    path = tmp_path / "map.html"
+    write_web_map(summarize(class_map), None, replace(labels, patches=patches), path, title="a")
+    assert bool(re.search(r"geo_json_\w+\.addTo\(", path.read_text())) is not patches
+
+
 def test_the_legend_gives_the_share_of_every_class(class_map: ClassMap, page: Path) -> None:
     rows = legend_rows(summarize(class_map))
     assert sum(row.share for row in rows) == pytest.approx(1)
