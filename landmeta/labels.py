@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,15 +35,20 @@ from landmeta._labels.features import (
     read_tiles,
     read_vector,
 )
-from landmeta._labels.pixels import Covered, burn, outlines, patches, sample_raster, settle
+from landmeta._labels.patches import find_patches, outlines
+from landmeta._labels.pixels import Covered, burn, settle
+from landmeta._labels.rasters import code_strips
 from landmeta.errors import ImageryError, LabelError
 from landmeta.legend import Legend
 from landmeta.raster import Imagery
 
 _BLOCK = 512
-_LARGEST_PATCH = (
-    128  # pixels of a side: a larger patch could hardly be held out, and with it all of its class
-)
+_LARGEST_PATCH = 128
+"""Pixels of a side: a larger patch could hardly be held out, and with it all of its class."""
+
+_MOST_OF_CLASS = 300_000
+"""Pixels of a class kept of a label raster: a whole scene has 100 million, adaptation looks at 400."""
+
 _FEWEST = 2
 _OVERLAP_HINT = "--labels must overlap --imagery (and --region); check the CRS of both"
 
@@ -88,7 +94,12 @@ class _Found:
 
 
 def read_labels(
-    path: Path, imagery: Imagery, *, column: str | None = None, legend: Legend | None = None
+    path: Path,
+    imagery: Imagery,
+    *,
+    column: str | None = None,
+    legend: Legend | None = None,
+    seed: int = 0,
 ) -> Labels:
     """Read the labels at `path` onto the grid of `imagery`.
 
@@ -96,8 +107,9 @@ def read_labels(
     in; any OGR format and CRS, with the class in `column`, in a column named class, label, ..., or in the
     layers' names. A raster of class codes labels the pixels whose centres its own pixels hold, and its
     connected patches, large ones cut into squares, are the groups; 0 and its nodata are no label; names and
-    palette of its codes are kept. A folder `class/tile.tif` labels the footprint of each tile. Of clipped
-    imagery only the clipped grid is labelled.
+    palette of its codes are kept; where it has more than 300,000 pixels of a class, so many are drawn. A
+    folder `class/tile.tif` labels the footprint of each tile. Of clipped imagery only the clipped grid is
+    labelled.
 
     Args:
         path: vector file, label raster or folder.
@@ -105,6 +117,7 @@ def read_labels(
         column: column of the class, in vector files.
         legend: what numbers or names in the labels mean, for example `WORLDCOVER`; by default the codes
             of `legend_for`, and numbers (digits in text too) keep their value and are called `class 3`.
+        seed: seed of the drawing from a large label raster.
 
     Raises:
         LabelError: nothing there, no CRS, no class column, all outside the imagery or on nodata, one class
@@ -115,7 +128,7 @@ def read_labels(
     if target is None:
         msg = "the imagery has no CRS, so labels have no place on it"
         raise LabelError(msg, "write the CRS into the imagery, for example with gdal_edit -a_srs")
-    found = _find(Path(path), imagery, target, column)
+    found = _find(Path(path), imagery, target, column, np.random.default_rng(seed))
     if not len(found.covered.rows):
         raise _outside(Path(path), found, imagery, target)
     named, chosen, renumbered = number_classes(found.values, legend, found.said)
@@ -145,7 +158,7 @@ def _counted(count: int, what: str) -> list[str]:
     return [f"{count} {what}: left out"] if count else []
 
 
-def _find(path: Path, imagery: Imagery, target: CRS, column: str | None) -> _Found:
+def _find(path: Path, imagery: Imagery, target: CRS, column: str | None, rng: np.random.Generator) -> _Found:
     if not path.exists():
         msg = f"the labels {path} do not exist"
         raise LabelError(msg, FORMAT_HINT)
@@ -153,7 +166,7 @@ def _find(path: Path, imagery: Imagery, target: CRS, column: str | None) -> _Fou
         tiles = read_tiles(path, target)
         return _of_features(tiles or read_vector(path, target, column), imagery)
     if path.suffix.lower() in SUFFIXES:
-        return _of_raster(path, imagery, target)
+        return _of_raster(path, imagery, target, rng)
     return _of_features(read_vector(path, target, column), imagery)
 
 
@@ -180,9 +193,10 @@ def _of_features(features: Features, imagery: Imagery) -> _Found:
     )
 
 
-def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
+def _of_raster(path: Path, imagery: Imagery, target: CRS, rng: np.random.Generator) -> _Found:
     file = _inspect_codes(path)
-    covered, codes = sample_raster(file, imagery.grid)
+    strips = code_strips(file, imagery.grid)
+    found = find_patches(strips, imagery.shape[1], rng, most=_MOST_OF_CLASS, largest=_LARGEST_PATCH)
     notes = []
     if not _same_pixels(file, imagery):
         notes.append(
@@ -191,22 +205,28 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS) -> _Found:
     source = CRS(file.crs)
     if source != target:
         notes.insert(0, f"labels reprojected from {crs_name(source)} to {crs_name(target)}")
-    if not len(covered.rows):
+    if not found.counts:
         raise _raster_outside(file, imagery)
-    notes += like_background(file, codes, covered.owner)
-    groups = patches(covered, imagery.shape[1], largest=_LARGEST_PATCH)
-    group_class = np.empty(int(groups.max()) + 1, np.int64)
-    group_class[groups] = covered.owner
-    geometry = outlines(covered, groups, imagery.grid)
+    notes += like_background(file, found.counts)
+    notes += _drawn(found.counts)
+    codes = np.array(list(found.counts), np.int64)
     return _Found(
-        covered=Covered(covered.rows, covered.cols, groups),
-        values=tuple(int(code) for code in codes),
-        group_class=group_class,
-        geometry=geometry,
+        covered=found.pixels,
+        values=tuple(found.counts),
+        group_class=np.searchsorted(codes, found.patch_code),
+        geometry=outlines(found, imagery.grid),
         notes=tuple(notes),
         said=read_categories(file),
         patches=True,
     )
+
+
+def _drawn(counts: Mapping[int, int]) -> list[str]:
+    """One line where a label raster has more pixels of a class than are kept."""
+    if max(counts.values()) <= _MOST_OF_CLASS:
+        return []
+    every = f"{sum(counts.values()):,} labelled pixels"
+    return [f"of {every} at most {_MOST_OF_CLASS:,} a class are used, drawn at random"]
 
 
 def _inspect_codes(path: Path) -> RasterFile:

@@ -59,7 +59,7 @@ def read_inputs(request: AdaptRequest) -> Inputs:
     paths, label_path, column = _sources(request, region)
     imagery = open_imagery(paths, bands=request.bands, scale=request.scale, offset=request.offset)
     mapped = clip(imagery, region)
-    labels = read_labels(label_path, imagery, column=column)
+    labels = read_labels(label_path, imagery, column=column, seed=request.seed)
     name = region.name if region else paths[0].resolve().stem
     read = (*paths, label_path, *file_of(region))
     return Inputs(name, imagery, mapped, outline_of(region), labels, read)

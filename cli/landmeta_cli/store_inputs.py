@@ -34,7 +34,7 @@ def read_store_inputs(request: AdaptRequest, place: StoreRegion) -> Inputs:
     paths = scene.imagery.paths
     if request.labels is None:
         return Inputs(place.name, scene.imagery, scene.imagery, None, scene.labels, paths, scene, stored=True)
-    labels = read_labels(request.labels, scene.imagery, column=request.label_column)
+    labels = read_labels(request.labels, scene.imagery, column=request.label_column, seed=request.seed)
     paths = (*paths, request.labels)
     return Inputs(place.name, scene.imagery, scene.imagery, None, labels, paths, stored=True)
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from landmeta._imagery.files import RasterFile
 from landmeta._labels.categories import Categories, painted
@@ -92,24 +91,23 @@ def _apart(names: Sequence[str]) -> str:
     )
 
 
-def like_background(file: RasterFile, codes: NDArray[np.int64], owner: NDArray[np.int64]) -> list[str]:
+def like_background(file: RasterFile, counts: Mapping[int, int]) -> list[str]:
     """One line for each code of a label raster without nodata that may stand for pixels without a label.
 
     Args:
         file: the label raster.
-        codes: its distinct codes on the imagery.
-        owner: position in `codes` of each labelled pixel.
+        counts: labelled pixels of each of its codes on the imagery.
     """
     kind = np.dtype(file.dtypes[0])
     if file.nodata[0] is not None:
         return []
     highest = np.iinfo(kind).max if np.issubdtype(kind, np.integer) else None
-    shares = np.bincount(owner, minlength=len(codes)) / len(owner)
+    every = sum(counts.values())
     return [
-        f"code {code} of {file.path.name} looks like background, {share:.1%} of the labelled pixels have it: "
-        f"it is taken as a class unless the file declares it as nodata (gdal_edit -a_nodata {code})"
-        for code, share in zip(codes.tolist(), shares.tolist(), strict=True)
-        if code == highest or share > _MOST_OF_ALL
+        f"code {code} of {file.path.name} looks like background, {count / every:.1%} of the labelled pixels "
+        f"have it: it is taken as a class unless the file declares it as nodata (gdal_edit -a_nodata {code})"
+        for code, count in counts.items()
+        if code == highest or count > _MOST_OF_ALL * every
     ]
 
 

@@ -104,8 +104,9 @@ def _even_vote(summary: MapSummary) -> float:
 def _label_layer(labels: Labels, meridian: float) -> folium.GeoJson:
     colors = {item.name: item.color for item in labels.legend}
     shapes = labels.footprints[["class_name", "geometry"]]
-    name = "Labels" if len(shapes) <= MAX_LABELS else f"Labels (first {MAX_LABELS} of {len(shapes)})"
-    shapes = _to_lonlat(shapes.iloc[:MAX_LABELS], meridian)
+    name = "Labels" if len(shapes) <= MAX_LABELS else f"Labels ({MAX_LABELS:,} of {len(shapes):,})"
+    shown = np.linspace(0, len(shapes) - 1, min(len(shapes), MAX_LABELS)).astype(np.int64)  # of all the file
+    shapes = _to_lonlat(shapes.iloc[shown], meridian)
     shapes["fill"] = [colors.get(str(n), "#808080") for n in shapes["class_name"]]
     # The tooltip is written into the page as HTML; a brace would be folium's, see `_verbatim`.
     names = [html.escape(str(n)) for n in shapes["class_name"]]

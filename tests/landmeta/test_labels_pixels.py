@@ -6,11 +6,7 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
 
-from landmeta._labels.pixels import Covered, patches
 from landmeta.labels import read_labels
 
 from .conftest import (
@@ -26,20 +22,6 @@ from .conftest import (
     write_raster,
     write_vector,
 )
-
-# --- patches ---------------------------------------------------------------------------------------
-
-
-def test_a_patch_larger_than_a_square_is_cut_on_a_grid_and_others_are_not() -> None:
-    rows, cols = (v.ravel() for v in np.indices((8, 12)))
-    owner = (cols >= 9).astype(np.int64)  # 72 px of one class and 24 of another
-    groups = patches(Covered(rows, cols, owner), 12, largest=5)
-    assert len(np.unique(groups[owner == 1])) == 1
-    pieces = {(r // 5, c // 5): g for r, c, g in zip(rows, cols, groups, strict=True) if c < 9}
-    assert len(set(pieces.values())) == 4
-    assert all(pieces[r // 5, c // 5] == g for r, c, g in zip(rows, cols, groups, strict=True) if c < 9)
-    assert len(np.unique(patches(Covered(rows, cols, owner), 12, largest=9))) == 2
-
 
 # --- polygons and points ---------------------------------------------------------------------------
 
@@ -193,49 +175,3 @@ def test_whole_numbers_in_a_float_raster_are_codes_and_nan_is_none(tmp_path: Pat
 
 def test_a_raster_of_fractions_holds_no_classes(tmp_path: Path) -> None:
     assert "0.5" in str(label_error(write_raster(tmp_path / "a.tif", np.full((40, 50), 0.5, np.float32))))
-
-
-def test_a_million_labelled_pixels_are_read_in_seconds(tmp_path: Path) -> None:
-    codes = (np.indices((1000, 1000)).sum(axis=0) // 100 % 3 + 1).astype(np.uint8)
-    labels = read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery(1000, 1000))
-    assert len(labels) == 1_000_000
-    np.testing.assert_array_equal(labels.codes, codes[labels.rows, labels.cols])
-
-
-# --- patches ---------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.integers(1, 3))
-def test_patches_are_the_connected_components_of_each_class(
-    seed: int, height: int, width: int, classes: int
-) -> None:
-    codes = np.random.default_rng(seed).integers(0, classes + 1, (height, width))
-    codes[0, 0] = 1
-    rows, cols = np.nonzero(codes)
-    found = patches(Covered(rows, cols, codes[rows, cols]), width)
-    expected = np.zeros_like(codes)
-    for code in range(1, classes + 1):
-        components, _ = ndimage.label(codes == code, np.ones((3, 3)))
-        expected += np.where(components, components + 1000 * code, 0)
-    pairs = set(zip(found.tolist(), expected[rows, cols].tolist(), strict=True))
-    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
-    assert sorted({a for a, _ in pairs}) == list(range(len(pairs)))
-
-
-def test_patches_spread_far_are_outlined_by_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("landmeta._labels.pixels._STRIP", 100)
-    codes = np.zeros((40, 50), np.uint8)
-    codes[0:2, 0:3], codes[39, 48:] = 1, 2
-    labels = read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery())
-    assert labels.footprints.geometry.tolist() == [area(0, 0, 2, 3), area(39, 48, 1, 2)]
-
-
-def test_speckle_of_very_many_patches_is_outlined_by_boxes_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("landmeta._labels.pixels._MOST_OUTLINES", 2)
-    codes = np.zeros((40, 50), np.uint8)
-    codes[[0, 1, 9, 20], [0, 1, 9, 20]] = 1, 1, 2, 2
-    labels = read_labels(write_raster(tmp_path / "a.tif", codes), flat_imagery())
-    assert labels.footprints.geometry.tolist()[0] == area(0, 0, 2, 2)

@@ -118,6 +118,21 @@ def test_a_label_raster_does_not_hide_the_map_at_first(
     assert bool(re.search(r"geo_json_\w+\.addTo\(", path.read_text())) is not patches
 
 
+def test_of_very_many_labels_some_of_all_parts_are_shown(
+    class_map: ClassMap, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta_maps.webmap.MAX_LABELS", 4)
+    point = labels.footprints.geometry.iloc[-1]
+    points = [point.__class__(point.x + 100 * i, point.y) for i in range(10)]
+    table = labels.footprints.iloc[[0] * 10].assign(geometry=points)
+    path = tmp_path / "map.html"
+    write_web_map(summarize(class_map), None, replace(labels, footprints=table), path, title="a")
+    shown = [f["geometry"]["coordinates"][0] for f in _features(path.read_text())]
+    steps = (np.array(shown) - shown[0]) / (shown[-1] - shown[0])
+    assert steps == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=0.01)
+    assert "Labels (4 of 10)" in path.read_text()
+
+
 def test_the_legend_gives_the_share_of_every_class(class_map: ClassMap, page: Path) -> None:
     rows = legend_rows(summarize(class_map))
     assert sum(row.share for row in rows) == pytest.approx(1)
