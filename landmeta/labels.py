@@ -226,7 +226,7 @@ def _drawn(counts: Mapping[int, int]) -> list[str]:
     if max(counts.values()) <= _MOST_OF_CLASS:
         return []
     every = f"{sum(counts.values()):,} labelled pixels"
-    return [f"of {every} at most {_MOST_OF_CLASS:,} a class are used, drawn at random"]
+    return [f"of {every} at most {_MOST_OF_CLASS:,} a class are kept, drawn at random"]
 
 
 def _inspect_codes(path: Path) -> RasterFile:
