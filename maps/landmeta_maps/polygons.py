@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,12 +11,13 @@ import rasterio
 import shapely
 from affine import Affine
 from rasterio.errors import RasterioError
-from rasterio.features import shapes, sieve
+from rasterio.features import sieve
 
 from landmeta.errors import OutputError
 from landmeta.legend import NODATA, Legend
 from landmeta_maps._atomic import replacing
 from landmeta_maps.areas import SQUARE_METRES_PER_HECTARE, row_pixel_areas
+from landmeta_maps.outlines import smoothed_outlines
 from landmeta_maps.summary import MapSummary
 
 LAYER = "landcover"
@@ -26,7 +28,6 @@ BYTES = 130
 no patch is joined. It goes with the borders: with patches below half a hectare joined it is 40."""
 
 _PASSES = 10
-_TOLERANCE = 0.8  # pixels: a step of the stairs goes, a field's corner stays
 
 
 def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int:
@@ -45,37 +46,50 @@ def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int
     try:
         with rasterio.open(folder / "landcover.tif") as source:
             codes = source.read(1)
-        table = polygons(codes, summary, min_area_ha)
         with replacing(path) as part:
             # The driver goes by the name's end, and keeps a journal beside the file.
             named = part.with_name(f".part-{path.name}")
             named.unlink(missing_ok=True)
-            table.to_file(named, layer=LAYER, driver="GPKG")
+            count = sum(_append(table, named) for table in polygons(codes, summary, min_area_ha))
             named.replace(part)
     except (OSError, RasterioError, RuntimeError) as error:
         if isinstance(error, OutputError):
             raise
         msg = f"cannot write {path}: {error}"
         raise OutputError(msg, "free some space, or leave --min-area out") from error
+    return count
+
+
+def _append(table: gpd.GeoDataFrame, path: Path) -> int:
+    """Add features to the layer, which the first table makes, empty or not; returns how many."""
+    begun = path.exists()
+    if len(table) or not begun:
+        mode = "a" if begun else "w"
+        table.to_file(path, layer=LAYER, driver="GPKG", mode=mode, geometry_type="Polygon")
     return len(table)
 
 
-def polygons(codes: np.ndarray, summary: MapSummary, min_area_ha: float) -> gpd.GeoDataFrame:
-    """Polygons of a class map, uint8 (y, x) on the grid of `summary`, as `write_polygons` writes them."""
-    grid = summary.grid
-    square_metres = row_pixel_areas(grid)
+def polygons(codes: np.ndarray, summary: MapSummary, min_area_ha: float) -> Iterator[gpd.GeoDataFrame]:
+    """Polygons of a class map, uint8 (y, x) on the grid of `summary`, as `write_polygons` writes them.
+
+    They come in several tables, of which some may be empty.
+    """
+    square_metres = row_pixel_areas(summary.grid)
     pixel_ha = float(np.median(square_metres)) / SQUARE_METRES_PER_HECTARE
     least = int(np.ceil(min_area_ha / pixel_ha - 1e-9))
-    outlines, found = _outlines(without_small(codes, least))
-    keep = shapely.area(outlines) >= least
-    outlines, found = outlines[keep], found[keep]
-    if len(outlines):
-        # GDAL gives no vertex where two neighbours meet along a straight side; a coverage needs it.
-        outlines = shapely.coverage_simplify(shapely.segmentize(outlines, 1.0), _TOLERANCE)
+    for outlines, found in smoothed_outlines(without_small(codes, least), least):
+        yield _table(outlines, found, summary, square_metres)
+
+
+def _table(
+    outlines: np.ndarray, codes: np.ndarray, summary: MapSummary, square_metres: np.ndarray
+) -> gpd.GeoDataFrame:
+    """Polygons in pixels as features on the ground; `square_metres` is the area of a pixel of each row."""
+    grid = summary.grid
     rows = np.clip(shapely.get_y(shapely.centroid(outlines)).astype(np.int64), 0, len(square_metres) - 1)
     hectares = shapely.area(outlines) * square_metres[rows] / SQUARE_METRES_PER_HECTARE
     return gpd.GeoDataFrame(
-        {"code": found, "class": _names(summary.legend, found), "area_ha": np.round(hectares, 4)},
+        {"code": codes, "class": _names(summary.legend, codes), "area_ha": np.round(hectares, 4)},
         geometry=_placed(outlines, grid.affine),
         crs=None if grid.crs is None else grid.crs.to_wkt(),
     )
@@ -92,16 +106,6 @@ def without_small(codes: np.ndarray, least: int) -> np.ndarray:
             break
         codes = sieved
     return codes
-
-
-def _outlines(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outlines in pixels, x to the east and y to the south, and their codes."""
-    outlines, found = [], []
-    # One by one: the coordinates come as Python's numbers, which take several times the room of a geometry.
-    for outline, code in shapes(codes, mask=codes != NODATA, connectivity=4):
-        outlines.append(shapely.geometry.shape(outline))
-        found.append(int(code))
-    return np.array(outlines, dtype=object), np.array(found, dtype=np.int64)
 
 
 def _names(legend: Legend, codes: np.ndarray) -> list[str]:

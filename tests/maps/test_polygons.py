@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
+import pandas
 import pyogrio
 import pytest
 import shapely
@@ -16,7 +18,7 @@ from landmeta.classmap import ClassMap
 from landmeta.errors import OutputError
 from landmeta_maps.areas import row_pixel_areas
 from landmeta_maps.polygons import LAYER, polygons, without_small, write_polygons
-from landmeta_maps.summary import summarize
+from landmeta_maps.summary import MapSummary, summarize
 from landmeta_maps.writer import write_map
 
 PIXEL_HA = 0.01
@@ -31,6 +33,11 @@ def patchy(make_class_map: Callable[..., ClassMap], make_grid: Callable[..., Geo
     mixed = np.where(rng.random(whole.codes.shape) < 0.2, salt, whole.codes).astype(np.uint8)
     codes = np.where(whole.codes == 255, np.uint8(255), mixed)
     return ClassMap(codes, whole.probabilities, whole.confidence, whole.grid, whole.legend)
+
+
+def made(codes: np.ndarray, summary: MapSummary, min_area: float) -> gpd.GeoDataFrame:
+    """All tables as one."""
+    return gpd.GeoDataFrame(pandas.concat(polygons(codes, summary, min_area), ignore_index=True))
 
 
 @pytest.mark.parametrize("min_area", [0.0, 0.2])
@@ -53,6 +60,37 @@ def test_an_independent_reader_finds_valid_polygons_that_cover_the_map_once(
         zip(patchy.legend.codes, patchy.legend.names, strict=True)
     )
     assert sorted(p.name for p in tmp_path.glob(".*")) == []
+
+
+def test_a_map_of_many_tiles_has_the_polygons_of_one(
+    patchy: ClassMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = summarize(patchy)
+    whole = made(patchy.codes, summary, 0.05)
+    monkeypatch.setattr("landmeta_maps.outlines._SIDE", 17)
+    tiled = made(patchy.codes, summary, 0.05)
+    assert tiled.geom_type.unique().tolist() == ["Polygon"]
+    assert shapely.coverage_is_valid(tiled.geometry.to_numpy())
+    assert tiled.area_ha.sum() == pytest.approx(whole.area_ha.sum())
+    pairs = tiled.geometry.representative_point().to_frame().sjoin(whole[["geometry", "code"]])
+    assert sorted(pairs.index_right) == list(range(len(whole)))
+    assert (pairs.code == tiled.code[pairs.index]).all()
+    moved = [tiled.geometry[i].symmetric_difference(whole.geometry[j]) for i, j in pairs.index_right.items()]
+    assert max(piece.buffer(-8).area for piece in moved) == 0  # nowhere by two pixels of 10 m
+
+
+@pytest.mark.parametrize("side", [90, 1024])
+def test_straight_borders_of_any_length_have_vertices_at_their_ends_only(
+    side: int, class_map: ClassMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta_maps.outlines._SIDE", side)
+    codes = np.full(class_map.codes.shape, 1, np.uint8)
+    codes[60:, 39:140], codes[60:, 140:] = 2, 7
+    table = made(codes, summarize(class_map), 0)
+    assert shapely.coverage_is_valid(table.geometry.to_numpy())
+    assert table.geometry.area.tolist() == [100.0 * (codes == code).sum() for code in table.code]
+    if side > max(codes.shape):
+        assert table.geometry.count_coordinates().max() < 10
 
 
 def test_a_small_patch_joins_its_neighbour_and_a_large_one_stays() -> None:
@@ -84,7 +122,7 @@ def test_stairs_become_straight_and_no_area_is_lost(class_map: ClassMap) -> None
     whole = class_map
     rows, cols = np.indices(whole.codes.shape)
     codes = np.where(cols > rows, np.uint8(1), np.uint8(2))
-    table = polygons(codes, summarize(whole), 0.1)
+    table = made(codes, summarize(whole), 0.1)
     assert len(table) == 2
     assert table.geometry.count_coordinates().max() < 20  # the stairs have 300 steps
     assert table.area_ha.sum() == pytest.approx(codes.size * PIXEL_HA)
@@ -94,9 +132,9 @@ def test_a_small_patch_amid_nodata_is_left_out(class_map: ClassMap) -> None:
     whole = class_map
     codes = np.full(whole.codes.shape, 255, np.uint8)
     codes[5:7, 5:7], codes[50:90, 50:90] = 1, 2
-    table = polygons(codes, summarize(whole), 0.1)
+    table = made(codes, summarize(whole), 0.1)
     assert table["class"].tolist() == ["open water"]
-    assert polygons(np.full_like(codes, 255), summarize(whole), 0.1).empty
+    assert made(np.full_like(codes, 255), summarize(whole), 0.1).empty
 
 
 def test_a_map_that_is_gone_is_named(class_map: ClassMap, tmp_path: Path) -> None:
@@ -109,11 +147,11 @@ def test_areas_are_those_of_the_rows_where_polygons_lie(make_class_map: Callable
     summary = summarize(make_class_map(grid))
     codes = np.full((60, 20), 1, np.uint8)
     codes[30:] = 2
-    table = polygons(codes, summary, 0).set_index("code")
+    table = made(codes, summary, 0).set_index("code")
     north, south = (float(v) for v in row_pixel_areas(grid)[[15, 45]])
     assert table.loc[1, "area_ha"] / table.loc[2, "area_ha"] == pytest.approx(north / south, rel=0.01)
 
 
 def test_a_minimum_above_the_whole_map_leaves_no_polygon(class_map: ClassMap) -> None:
     summary = summarize(class_map)
-    assert len(polygons(np.full((20, 20), 1, np.uint8), summary, 1e9)) == 0
+    assert len(made(np.full((20, 20), 1, np.uint8), summary, 1e9)) == 0

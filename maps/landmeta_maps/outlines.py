@@ -1,0 +1,140 @@
+"""Outlines of the patches of a class raster, tile by tile, so that a whole scene takes little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from landmeta.legend import NODATA
+
+Outlines = NDArray[np.object_]
+Ints = NDArray[np.int64]
+
+_SIDE = 1024  # pixels of a tile's side
+_TOLERANCE = 0.8  # pixels: a step of the stairs goes, a field's corner stays
+_AT_ONCE = 1000  # patches of several tiles that are made whole at a time
+_NONE = -1
+
+
+def smoothed_outlines(codes: NDArray[np.uint8], least: int) -> Iterator[tuple[Outlines, Ints]]:
+    """Polygons of the patches of a class raster, part by part, and the code of each.
+
+    Pixels of a code that touch by a side are one patch; one of fewer than `least` pixels is left out. Steps
+    of one pixel are smoothed away, each common border once, so that polygons neither overlap nor leave gaps
+    (Visvalingam-Whyatt on a coverage). Tiles of 1,024 px are smoothed one by one: where a border crosses from
+    one to the next, its corner stays. Patches of one tile come first, then those of several.
+
+    Args:
+        codes: Class codes (y, x), 255 = nodata.
+        least: Pixels of the smallest patch.
+
+    Yields:
+        Polygons in pixels, x to the east and y to the south from the raster's corner, and their codes.
+    """
+    framed = np.pad(codes, 1, constant_values=NODATA)  # then the map's own edge is a border like all others
+    seams = _Seams(framed.shape[1])
+    for row in range(0, framed.shape[0], _SIDE):
+        for col in range(0, framed.shape[1], _SIDE):
+            window = framed[row : row + _SIDE, col : col + _SIDE]
+            ids, found = _patches(window)
+            outlines = _smoothed(ids, len(found), Affine.translation(col - 1, row - 1))
+            sizes = np.bincount(ids.ravel() - 1, minlength=len(found))
+            within = seams.cross(ids, found, outlines, sizes, col) & (found != NODATA) & (sizes >= least)
+            yield outlines[within], found[within]
+        seams.end_row()
+    yield from seams.joined(least)
+
+
+def _patches(codes: NDArray[np.uint8]) -> tuple[NDArray[np.int32], Ints]:
+    """Number from 1 on (y, x) of the patch of each pixel, and the code of each patch; nodata has some too."""
+    ids, found = np.zeros(codes.shape, np.int32), []
+    for code in np.unique(codes).tolist():
+        mask = codes == code
+        patches, count = ndimage.label(mask)
+        ids[mask] = patches[mask] + len(found)
+        found += [code] * count
+    return ids, np.array(found, np.int64)
+
+
+def _smoothed(ids: NDArray[np.int32], count: int, place: Affine) -> Outlines:
+    """Outline of each patch; on the tile's edge each corner of a pixel is kept."""
+    outlines = np.empty(count, object)
+    # One by one: the coordinates come as Python's numbers, which take several times the room of a geometry.
+    for outline, number in rasterio.features.shapes(ids, connectivity=4, transform=place):
+        outlines[int(number) - 1] = shapely.geometry.shape(outline)
+    # GDAL gives no vertex where two neighbours meet along a straight side; a coverage needs it.
+    fine = shapely.transform(shapely.segmentize(outlines, 1.0), np.rint)
+    smoothed: Outlines = shapely.coverage_simplify(fine, _TOLERANCE, simplify_boundary=False)
+    return smoothed
+
+
+class _Seams:
+    """Parts of patches at the edges of tiles, and which of them are of one patch.
+
+    Tiles come row by row, from the left. A part has a number among all those kept, and along the lines where
+    tiles meet there is the number and the code of each pixel, `_NONE` where it has none.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._outlines: list[Outlines] = []
+        self._codes: list[Ints] = []
+        self._sizes: list[Ints] = []
+        self._links: list[Ints] = [np.empty((2, 0), np.int64)]
+        self._count = 0
+        nothing = np.full((2, width), _NONE)
+        self._above, self._below = nothing, nothing.copy()
+        self._left = nothing[:, :0]
+
+    def cross(self, ids: NDArray[np.int32], codes: Ints, outlines: Outlines, sizes: Ints, col: int) -> Ints:
+        """Keep the parts at the edges of a tile; True for each patch that lies within it."""
+        edges = [ids[0], ids[-1], ids[:, 0], ids[:, -1]]
+        at_edge = np.unique(np.concatenate(edges)) - 1
+        at_edge = at_edge[codes[at_edge] != NODATA]
+        numbers = np.full(len(codes), _NONE)
+        numbers[at_edge] = self._count + np.arange(len(at_edge))
+        self._count += len(at_edge)
+        for kept, values in zip(
+            (self._outlines, self._codes, self._sizes), (outlines, codes, sizes), strict=True
+        ):
+            kept.append(values[at_edge])
+        top, bottom, left, right = (np.stack([numbers[line - 1], codes[line - 1]]) for line in edges)
+        across = slice(col, col + ids.shape[1])
+        self._link(self._above[:, across], top)
+        if col:
+            self._link(self._left, left)
+        self._below[:, across], self._left = bottom, right
+        within = np.ones(len(codes), bool)
+        within[at_edge] = False
+        return within
+
+    def end_row(self) -> None:
+        """The tiles that come next lie below those there were."""
+        self._above, self._below = self._below, np.full_like(self._below, _NONE)
+
+    def _link(self, one: Ints, other: Ints) -> None:
+        """Note which parts on the two sides of a line between tiles touch and are of one code."""
+        same = (one[0] != _NONE) & (other[0] != _NONE) & (one[1] == other[1])
+        self._links.append(np.unique(np.stack([one[0][same], other[0][same]]), axis=1))
+
+    def joined(self, least: int) -> Iterator[tuple[Outlines, Ints]]:
+        """The patches of several tiles that have at least so many pixels."""
+        one, other = np.concatenate(self._links, axis=1)
+        links = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(self._count, self._count))
+        count, patch = connected_components(links, directed=False)
+        outlines, codes = np.concatenate(self._outlines), np.concatenate(self._codes)
+        sizes = np.bincount(patch, weights=np.concatenate(self._sizes), minlength=count)
+        order = np.argsort(patch, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(patch[order])) + 1)
+        kept = [members for members in parts if len(members) and sizes[patch[members[0]]] >= least]
+        for begin in range(0, len(kept), _AT_ONCE):
+            chosen = kept[begin : begin + _AT_ONCE]
+            whole = [shapely.coverage_union_all(outlines[members]) for members in chosen]
+            yield np.array(whole, object), codes[[members[0] for members in chosen]]
