@@ -18,6 +18,7 @@ from landmeta.legend import NODATA, Legend
 from landmeta_maps._atomic import replacing
 from landmeta_maps.areas import SQUARE_METRES_PER_HECTARE, row_pixel_areas
 from landmeta_maps.outlines import smoothed_outlines
+from landmeta_maps.sidecars import write_polygon_style
 from landmeta_maps.summary import MapSummary
 
 LAYER = "landcover"
@@ -31,13 +32,15 @@ _PASSES = 10
 
 
 def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int:
-    """Write `polygons.gpkg` beside the finished `landcover.tif` of a map; returns how many there are.
+    """Write `polygons.gpkg`, and its style `polygons.qml`, beside the finished `landcover.tif` of a map.
 
     Pixels of a class that touch by a side are one patch. One of less than `min_area_ha` joins its
     largest neighbour, the smallest first; one with no neighbour, amid nodata, is left out.
     Common borders are simplified as one: polygons neither overlap nor leave gaps. Columns are
-    `code`, `class` and `area_ha`, measured as the map's areas are. Memory goes with the whole map: 40 to
-    130 bytes a pixel of it (`BYTES`), more the more borders there are.
+    `code`, `class` and `area_ha`, measured as the map's areas are.
+
+    Returns:
+        How many polygons there are.
 
     Raises:
         OutputError: the map is gone, or the file cannot be written.
@@ -52,12 +55,20 @@ def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int
             named.unlink(missing_ok=True)
             count = sum(_append(table, named) for table in polygons(codes, summary, min_area_ha))
             named.replace(part)
+            _forget_changes(path)
     except (OSError, RasterioError, RuntimeError) as error:
         if isinstance(error, OutputError):
             raise
         msg = f"cannot write {path}: {error}"
         raise OutputError(msg, "free some space, or leave --min-area out") from error
+    write_polygon_style(summary.legend, path)
     return count
+
+
+def _forget_changes(path: Path) -> None:
+    """Remove changes to an older file of this name that SQLite would make to the new one: QGIS leaves some."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _append(table: gpd.GeoDataFrame, path: Path) -> int:

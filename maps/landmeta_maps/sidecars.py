@@ -1,4 +1,4 @@
-"""Class names and colours beside a class raster, where GDAL and QGIS look for them."""
+"""Class names and colours beside a class raster and its polygons, where GDAL and QGIS look for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,16 @@ def write_sidecars(legend: Legend, raster: Path) -> None:
         OutputError: the folder cannot be written or the disk is full.
     """
     write_text(raster.with_name(raster.name + ".aux.xml"), _aux_xml(legend))
-    write_text(raster.with_suffix(".qml"), _qml(legend))
+    write_text(raster.with_suffix(".qml"), _qml(_raster_style(legend)))
+
+
+def write_polygon_style(legend: Legend, polygons: Path) -> None:
+    """Write `<stem>.qml` (QGIS: style) beside a file of polygons that has class codes in a column `code`.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    write_text(polygons.with_suffix(".qml"), _qml(_polygon_style(legend)))
 
 
 def _aux_xml(legend: Legend) -> str:
@@ -60,9 +69,8 @@ def _attribute_table(legend: Legend, band: ET.Element) -> None:
             ET.SubElement(row, "F").text = str(value)
 
 
-def _qml(legend: Legend) -> str:
-    root = ET.Element("qgis", version="3.28", styleCategories="Symbology")
-    pipe = ET.SubElement(root, "pipe")
+def _raster_style(legend: Legend) -> ET.Element:
+    pipe = ET.Element("pipe")
     renderer = ET.SubElement(
         pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1", nodataColor=""
     )
@@ -74,6 +82,40 @@ def _qml(legend: Legend) -> str:
     ET.SubElement(pipe, "brightnesscontrast", brightness="0", contrast="0", gamma="1")
     ET.SubElement(pipe, "huesaturation", saturation="0", colorizeOn="0")
     ET.SubElement(pipe, "rasterresampler", maxOversampling="2")
+    return pipe
+
+
+def _polygon_style(legend: Legend) -> ET.Element:
+    # By code: QGIS compares names as they are written, and an empty one would stand for all other values.
+    renderer = ET.Element("renderer-v2", type="categorizedSymbol", attr="code")
+    categories, symbols = ET.SubElement(renderer, "categories"), ET.SubElement(renderer, "symbols")
+    for index, item in enumerate(legend):
+        link = str(index)
+        ET.SubElement(categories, "category", value=str(item.code), type="long", label=item.name, symbol=link)
+        _fill(ET.SubElement(symbols, "symbol", type="fill", name=link), item.color)
+    return renderer
+
+
+def _fill(symbol: ET.Element, color: str) -> None:
+    """Fill a symbol with `color` (`#rrggbb`)."""
+    rgba = ",".join(str(value) for value in (*rgb(color), 255))
+    layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill"})
+    options = ET.SubElement(layer, "Option", type="Map")
+    # A hairline (0) of the same colour: without it the background shines between neighbours.
+    for key, value in (
+        ("color", rgba),
+        ("style", "solid"),
+        ("outline_color", rgba),
+        ("outline_style", "solid"),
+        ("outline_width", "0"),
+    ):
+        ET.SubElement(options, "Option", name=key, value=value, type="QString")
+        ET.SubElement(layer, "prop", k=key, v=value)  # the form that QGIS up to 3.16 reads
+
+
+def _qml(style: ET.Element) -> str:
+    root = ET.Element("qgis", version="3.28", styleCategories="Symbology")
+    root.append(style)
     ET.SubElement(root, "blendMode").text = "0"
     ET.indent(root)
     doctype = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"

@@ -178,6 +178,7 @@ def _add_assets(item: pystac.Item, folder: Path, summary: MapSummary) -> None:
         "report-values": ("report.json", "Values of the report", "application/json", ["metadata"], {}),
         "provenance": ("provenance.json", "Provenance", "application/json", ["metadata"], {}),
         "style": ("landcover.qml", "Style for QGIS", "application/xml", ["metadata"], {}),
+        "polygons-style": ("polygons.qml", "Polygon style for QGIS", "application/xml", ["metadata"], {}),
         "names": ("landcover.tif.aux.xml", "Class names for GDAL", "application/xml", ["metadata"], {}),
         "model": ("model/model.safetensors", "Adapted model", "application/octet-stream", ["data"], {}),
         "model-settings": ("model/model.json", "Settings of the model", "application/json", ["metadata"], {}),

@@ -42,10 +42,14 @@ def test_polygons_and_stability_lie_in_the_run_folder_and_leave_it_with_the_run(
     assert abs(float(shares.mean()) * 1e-4 - report["stability"]["origin_shift"]) < 1e-3
 
     assets = json.loads((out / "item.json").read_text())["assets"]
-    assert {"polygons", "stability"} <= set(assets)
+    assert {"polygons", "polygons-style", "stability"} <= set(assets)
+    assert assets["polygons-style"]["href"] == "./polygons.qml"
+    outputs = json.loads((out / "provenance.json").read_text())["outputs"]
+    assert "polygons.qml" in outputs
 
     assert landmeta(*common, "--stability-blocks", 0, "--overwrite").code == 0
     assert not (out / "polygons.gpkg").exists()
+    assert not (out / "polygons.qml").exists()
     assert not (out / "stability.tif").exists()
     assert json.loads((out / "report.json").read_text())["stability"] is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import geopandas as gpd
 import numpy as np
@@ -91,6 +92,28 @@ def test_straight_borders_of_any_length_have_vertices_at_their_ends_only(
     assert table.geometry.area.tolist() == [100.0 * (codes == code).sum() for code in table.code]
     if side > max(codes.shape):
         assert table.geometry.count_coordinates().max() < 10
+
+
+def test_the_style_beside_the_file_goes_by_a_column_of_it_and_knows_all_its_values(
+    patchy: ClassMap, tmp_path: Path
+) -> None:
+    write_polygons(tmp_path, write_map([patchy.block], patchy.grid, patchy.legend, tmp_path), 0.1)
+    renderer = ET.parse(tmp_path / "polygons.qml").getroot().find("renderer-v2")
+    assert renderer is not None
+    table = pyogrio.read_dataframe(tmp_path / "polygons.gpkg", layer=LAYER)
+    styled = {c.get("value"): c.get("label") for c in renderer.iter("category")}
+    found = table[[str(renderer.get("attr")), "class"]].drop_duplicates().itertuples(index=False)
+    assert {str(code): name for code, name in found} == styled
+
+
+def test_changes_to_an_older_file_are_not_made_to_the_new_one(patchy: ClassMap, tmp_path: Path) -> None:
+    summary = write_map([patchy.block], patchy.grid, patchy.legend, tmp_path)
+    left = [tmp_path / f"polygons.gpkg{suffix}" for suffix in ("-wal", "-shm", "-journal")]
+    for file in left:
+        file.write_bytes(b"of another file")
+    write_polygons(tmp_path, summary, 0.1)
+    assert not any(file.exists() for file in left)
+    assert pyogrio.read_info(tmp_path / "polygons.gpkg", layer=LAYER)["features"] > 0
 
 
 def test_a_small_patch_joins_its_neighbour_and_a_large_one_stays() -> None:

@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from landmeta.classmap import ClassMap
+from landmeta.legend import LandClass, Legend
+from landmeta_maps.sidecars import write_polygon_style
 from landmeta_maps.writer import write_map
 
 
@@ -54,6 +56,31 @@ def test_the_qgis_style_paints_every_class_by_value(folder: Path) -> None:
         ("2", "#2166ac", "open water"),
         ("7", "#d73027", "R&D <b>site</b>"),
     ]
+
+
+@pytest.mark.parametrize(("form", "key", "value"), [("Option/Option", "name", "value"), ("prop", "k", "v")])
+def test_the_qgis_style_of_polygons_gives_every_code_its_name_and_colour(
+    tmp_path: Path, form: str, key: str, value: str
+) -> None:
+    classes = ((0, "forest", "#1b7837"), (2, "open 'water'", "#2166ac"), (7, 'R&D <b>"site"</b>', "#d73027"))
+    write_polygon_style(Legend(tuple(LandClass(*item) for item in classes)), tmp_path / "polygons.gpkg")
+    renderer = ET.parse(tmp_path / "polygons.qml").getroot().find("renderer-v2")
+    assert renderer is not None
+    assert (renderer.get("type"), renderer.get("attr")) == ("categorizedSymbol", "code")
+    fills = {
+        symbol.get("name"): {item.get(key): item.get(value) for item in symbol.iterfind(f"layer/{form}")}
+        for symbol in renderer.iterfind("symbols/symbol[@type='fill']")
+    }
+    found = [
+        (c.get("value"), c.get("type"), c.get("label"), fills[c.get("symbol")]["color"])
+        for c in renderer.iterfind("categories/category")
+    ]
+    assert found == [
+        ("0", "long", "forest", "27,120,55,255"),
+        ("2", "long", "open 'water'", "33,102,172,255"),
+        ("7", "long", 'R&D <b>"site"</b>', "215,48,39,255"),
+    ]
+    assert all(fill["outline_color"] == fill["color"] for fill in fills.values())
 
 
 @pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed")
