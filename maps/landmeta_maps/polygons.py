@@ -66,7 +66,7 @@ def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int
 
 
 def _forget_changes(path: Path) -> None:
-    """Remove what SQLite, open in a GIS, had still to write to an older file: it would go into the new one."""
+    """Remove what SQLite, open in a GIS, had still to write to an older file; the new one would get it."""
     for suffix in ("-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
