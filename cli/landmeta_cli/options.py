@@ -36,7 +36,7 @@ Device = Annotated[
 MinArea = Annotated[
     float | None,
     typer.Option(
-        help="Write polygons as well (polygons.gpkg), none smaller than so many hectares.",
+        help="Write polygons as well (polygons.gpkg), of patches of at least so many hectares.",
         min=0.0,
         max=1e9,
         **OUTPUT,

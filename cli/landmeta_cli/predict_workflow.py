@@ -213,7 +213,7 @@ def estimate(request: PredictRequest) -> Estimate:
     peak = peak_memory() or 0.0
     if model.overlap:
         peak += bytes_held(windows, len(model.legend)) / 2**20
-    if request.min_area is not None:  # made when the map is finished, of all of it at once
+    if request.min_area is not None:  # made when the map is finished
         peak = max(peak, BYTES * pixels / 2**20)
     # Finished blocks, overlaps included, and plain rasters hold each pixel until the COGs are written.
     held = sum(w.height * w.width for w in windows) + 2 * pixels

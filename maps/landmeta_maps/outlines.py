@@ -19,7 +19,9 @@ Outlines = NDArray[np.object_]
 Ints = NDArray[np.int64]
 
 _SIDE = 1024  # pixels of a tile's side
-_TOLERANCE = 0.8  # pixels: a step of the stairs goes, a field's corner stays
+_TOLERANCE = 1.5
+"""Pixels (VW's, the root of a triangle's area): steps of one pixel, up to four long, go; corners stay."""
+
 _AT_ONCE = 1000  # patches of several tiles that are made whole at a time
 _NONE = -1
 
@@ -29,8 +31,9 @@ def smoothed_outlines(codes: NDArray[np.uint8], least: int) -> Iterator[tuple[Ou
 
     Pixels of a code that touch by a side are one patch; one of fewer than `least` pixels is left out. Steps
     of one pixel are smoothed away, each common border once, so that polygons neither overlap nor leave gaps
-    (Visvalingam-Whyatt on a coverage). Tiles of 1,024 px are smoothed one by one: where a border crosses from
-    one to the next, its corner stays. Patches of one tile come first, then those of several.
+    (Visvalingam-Whyatt on a coverage); no border moves by more than a pixel. Tiles of 1,024 px are smoothed
+    one by one: where a border crosses from one to the next, its corner stays. Patches within one tile come
+    first, then those of several.
 
     Args:
         codes: Class codes (y, x), 255 = nodata.
