@@ -58,7 +58,7 @@ def smoothed_outlines(codes: NDArray[np.uint8], least: int) -> Iterator[tuple[Ou
 
 def _patches(codes: NDArray[np.uint8]) -> tuple[NDArray[np.int32], Ints]:
     """Number from 1 on (y, x) of the patch of each pixel, and the code of each patch; nodata has some too."""
-    ids, found = np.zeros(codes.shape, np.int32), []
+    ids, found = np.zeros(codes.shape, np.int32), list[int]()
     for code in np.unique(codes).tolist():
         mask = codes == code
         patches, count = ndimage.label(mask)
@@ -96,7 +96,9 @@ class _Seams:
         self._above, self._below = nothing, nothing.copy()
         self._left = nothing[:, :0]
 
-    def cross(self, ids: NDArray[np.int32], codes: Ints, outlines: Outlines, sizes: Ints, col: int) -> Ints:
+    def cross(
+        self, ids: NDArray[np.int32], codes: Ints, outlines: Outlines, sizes: Ints, col: int
+    ) -> NDArray[np.bool_]:
         """Keep the parts at the edges of a tile; True for each patch that lies within it."""
         edges = [ids[0], ids[-1], ids[:, 0], ids[:, -1]]
         at_edge = np.unique(np.concatenate(edges)) - 1
@@ -104,10 +106,9 @@ class _Seams:
         numbers = np.full(len(codes), _NONE)
         numbers[at_edge] = self._count + np.arange(len(at_edge))
         self._count += len(at_edge)
-        for kept, values in zip(
-            (self._outlines, self._codes, self._sizes), (outlines, codes, sizes), strict=True
-        ):
-            kept.append(values[at_edge])
+        self._outlines.append(outlines[at_edge])
+        self._codes.append(codes[at_edge])
+        self._sizes.append(sizes[at_edge])
         top, bottom, left, right = (np.stack([numbers[line - 1], codes[line - 1]]) for line in edges)
         across = slice(col, col + ids.shape[1])
         self._link(self._above[:, across], top)
