@@ -31,9 +31,9 @@ def smoothed_outlines(codes: NDArray[np.uint8], least: int) -> Iterator[tuple[Ou
 
     Pixels of a code that touch by a side are one patch; one of fewer than `least` pixels is left out. Steps
     of one pixel are smoothed away, each common border once, so that polygons neither overlap nor leave gaps
-    (Visvalingam-Whyatt on a coverage); no border moves by more than a pixel. Tiles of 1,024 px are smoothed
-    one by one: where a border crosses from one to the next, its corner stays. Patches within one tile come
-    first, then those of several.
+    (Visvalingam-Whyatt on a coverage); only pixels at a border change their class by it. Tiles of 1,024 px
+    are smoothed one by one: where a border crosses from one to the next, its corner stays. Patches within one
+    tile come first, then those of several.
 
     Args:
         codes: Class codes (y, x), 255 = nodata.
