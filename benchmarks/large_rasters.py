@@ -1,7 +1,7 @@
 """What large label rasters and the polygons of large maps take: `python benchmarks/large_rasters.py`.
 
 Rasters of nine classes in patches, one pixel in fifty of another class, up to the size of a Sentinel-2 tile:
-seconds and peak memory of reading one as labels, and of its polygons of half a hectare and more, tile by tile
+seconds and peak memory of reading one, or as many parcels, as labels, and of its polygons of half a hectare and more, tile by tile
 and (the smaller ones) all at once. Each in a process of its own. Then what smoothing does to the borders of
 a simulated scene's classes, by its tolerance. Writes benchmarks/results/large-rasters.json.
 """
@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import geopandas
 import numpy as np
 import rasterio
 import rasterio.features
@@ -64,12 +65,23 @@ def write(path: Path, values: NDArray[Any], bands: tuple[str, ...] = ()) -> Path
     return path
 
 
-def labels(side: int, folder: Path) -> dict[str, Any]:
-    """Read a label raster as large as the imagery."""
-    raster = write(folder / "labels.tif", patchy(side)[None])
+def parcels(path: Path, side: int, seed: int = 0) -> Path:
+    """Parcels of 30 x 30 px, one in 33 px, of ten classes drawn at random."""
+    rows, cols = (at.ravel() * 330.0 for at in np.indices((side // 33,) * 2))
+    west, north = 500_000 + cols, 5_800_000 - rows
+    shapes = shapely.box(west + 3, north - 300, west + 300, north - 3)
+    classes = np.random.default_rng(seed).integers(1, 11, len(shapes)).astype(str)
+    geopandas.GeoDataFrame({"class": classes}, geometry=shapes, crs=32630).to_file(path)
+    return path
+
+
+def labels(side: int, folder: Path) -> list[dict[str, Any]]:
+    """Read labels of the whole of some imagery: a raster, and parcels."""
     blank = np.broadcast_to(np.uint16(1000), (4, side, side))
     image = write(folder / "image.tif", blank, ("B02", "B03", "B04", "B08"))
-    return _in_a_process("labels", side, raster, image)
+    files = {"raster": write(folder / "labels.tif", patchy(side)[None]), "parcels": folder / "parcels.gpkg"}
+    parcels(files["parcels"], side)
+    return [_in_a_process(f"labels: {what}", side, file, image) for what, file in files.items()]
 
 
 def polygons(side: int, folder: Path) -> list[dict[str, Any]]:
@@ -88,7 +100,7 @@ def _in_a_process(what: str, side: int, *paths: Path) -> dict[str, Any]:
 def measure(what: str, paths: list[Path]) -> dict[str, Any]:
     """Seconds and peak memory of one thing in this process."""
     started = time.perf_counter()
-    if what == "labels":
+    if what.startswith("labels"):
         kept = len(read_labels(paths[0], open_imagery([paths[1]], scale=1e-4)))
         counts = {"kept": kept}
     else:
@@ -135,8 +147,8 @@ def main() -> None:
     rows = []
     for side in a.sides:
         with TemporaryDirectory() as folder:
-            rows += [labels(side, Path(folder)), *polygons(side, Path(folder))]
-        print(*map(json.dumps, rows[-3:]), sep="\n", flush=True)
+            rows += [*labels(side, Path(folder)), *polygons(side, Path(folder))]
+        print(*map(json.dumps, rows[-4:]), sep="\n", flush=True)
     smoothed = [smoothing(tolerance) for tolerance in TOLERANCES]
     print(*map(json.dumps, smoothed), sep="\n")
     a.out.write_text(json.dumps({**head, "rows": rows, "smoothing": smoothed}, indent=1) + "\n")

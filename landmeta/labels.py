@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from landmeta._labels.features import (
     read_vector,
 )
 from landmeta._labels.patches import find_patches, outlines
-from landmeta._labels.pixels import Covered, burn, settle
+from landmeta._labels.pixels import Covered, burn, contested, settle
 from landmeta._labels.rasters import code_strips
 from landmeta.errors import ImageryError, LabelError
 from landmeta.legend import Legend
@@ -47,7 +47,7 @@ _LARGEST_PATCH = 128
 """Pixels of a side: a larger patch could hardly be held out, and with it all of its class."""
 
 _MOST_OF_CLASS = 300_000
-"""Pixels of a class kept of a label raster: a whole scene has 100 million, adaptation looks at 400."""
+"""Pixels of a class kept: a raster or the parcels of a whole scene have millions, adaptation looks at 400."""
 
 _FEWEST = 2
 _OVERLAP_HINT = "--labels must overlap --imagery (and --region); check the CRS of both"
@@ -107,9 +107,9 @@ def read_labels(
     in; any OGR format and CRS, with the class in `column`, in a column named class, label, ..., or in the
     layers' names. A raster of class codes labels the pixels whose centres its own pixels hold, and its
     connected patches, large ones cut into squares, are the groups; 0 and its nodata are no label; names and
-    palette of its codes are kept; where it has more than 300,000 pixels of a class, so many are drawn. A
-    folder `class/tile.tif` labels the footprint of each tile. Of clipped imagery only the clipped grid is
-    labelled.
+    palette of its codes are kept. A folder `class/tile.tif` labels the footprint of each tile. Of clipped
+    imagery only the clipped grid is labelled. Where a class has more than 300,000 pixels, so many are drawn:
+    of a raster wherever they lie, of polygons and tiles as many of each.
 
     Args:
         path: vector file, label raster or folder.
@@ -117,7 +117,7 @@ def read_labels(
         column: column of the class, in vector files.
         legend: what numbers or names in the labels mean, for example `WORLDCOVER`; by default the codes
             of `legend_for`, and numbers (digits in text too) keep their value and are called `class 3`.
-        seed: seed of the drawing from a large label raster.
+        seed: seed of the drawing from very many labelled pixels.
 
     Raises:
         LabelError: nothing there, no CRS, no class column, all outside the imagery or on nodata, one class
@@ -164,23 +164,29 @@ def _find(path: Path, imagery: Imagery, target: CRS, column: str | None, rng: np
         raise LabelError(msg, FORMAT_HINT)
     if path.is_dir():
         tiles = read_tiles(path, target)
-        return _of_features(tiles or read_vector(path, target, column), imagery)
+        return _of_features(tiles or read_vector(path, target, column), imagery, rng)
     if path.suffix.lower() in SUFFIXES:
         return _of_raster(path, imagery, target, rng)
-    return _of_features(read_vector(path, target, column), imagery)
+    return _of_features(read_vector(path, target, column), imagery, rng)
 
 
-def _of_features(features: Features, imagery: Imagery) -> _Found:
+def _of_features(features: Features, imagery: Imagery, rng: np.random.Generator) -> _Found:
     values = tuple(dict.fromkeys(features.classes))
     position = {value: i for i, value in enumerate(values)}
     group_class = np.array([position[value] for value in features.classes], np.int64)
-    covered, small = burn(features.geometry, imagery.grid)
+    most = _shares(features.geometry, group_class, imagery.grid)
+    covered, seen, small = burn(features.geometry, imagery.grid, most, rng)
     outside = len(features.geometry) - len(np.unique(covered.owner))
+    drawn = _drawn(seen, len(covered.rows))
     settled, disputed = settle(covered, group_class, imagery.shape[1])
+    if drawn:  # then a pixel of one label need not be among those kept of another over it
+        clear = ~contested(settled, features.geometry, group_class, imagery.grid)
+        settled, disputed = settled.take(clear), disputed + int((~clear).sum())
     given = len(features.geometry)
     notes = [*features.notes, *_counted(outside, f"of {given} labels lie outside the imagery")]
     if small:
         notes.append(f"{small} polygons hold no pixel's centre: each labels the pixel of its centroid")
+    notes += drawn
     notes += _counted(disputed, "pixels are under labels of different classes")
     return _Found(
         covered=settled,
@@ -191,6 +197,19 @@ def _of_features(features: Features, imagery: Imagery) -> _Found:
         unit=features.unit,
         doubted=features.doubted,
     )
+
+
+def _shares(geometry: NDArray[np.object_], classes: NDArray[np.int64], grid: GeoBox) -> NDArray[np.int64]:
+    """Pixels to keep of each shape: all, or as many of each where a class has more than can be kept."""
+    west, south, east, north = grid.boundingbox.bbox
+    left, low, right, high = shapely.bounds(geometry).T
+    there = (left < east) & (right > west) & (low < north) & (high > south)
+    pixel = abs(grid.transform.a * grid.transform.e)
+    shapes = np.bincount(classes, weights=there)
+    pixels = np.bincount(classes, weights=shapely.area(geometry) * there / pixel)
+    share = np.maximum(_MOST_OF_CLASS // np.maximum(shapes, 1), 1)
+    most: NDArray[np.int64] = np.where(pixels > _MOST_OF_CLASS, share, math.prod(grid.shape)).astype(np.int64)
+    return most[classes]
 
 
 def _of_raster(path: Path, imagery: Imagery, target: CRS, rng: np.random.Generator) -> _Found:
@@ -208,7 +227,7 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS, rng: np.random.Generat
     if not found.counts:
         raise _raster_outside(file, imagery)
     notes += like_background(file, found.counts)
-    notes += _drawn(found.counts)
+    notes += _drawn(sum(found.counts.values()), len(found.pixels.rows))
     codes = np.array(list(found.counts), np.int64)
     return _Found(
         covered=found.pixels,
@@ -221,12 +240,13 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS, rng: np.random.Generat
     )
 
 
-def _drawn(counts: Mapping[int, int]) -> list[str]:
-    """One line where a label raster has more pixels of a class than are kept."""
-    if max(counts.values()) <= _MOST_OF_CLASS:
+def _drawn(seen: int, kept: int) -> list[str]:
+    """One line where not all labelled pixels are kept."""
+    if kept == seen:
         return []
-    every = f"{sum(counts.values()):,} labelled pixels"
-    return [f"of {every} at most {_MOST_OF_CLASS:,} a class are kept, drawn at random"]
+    return [
+        f"of {seen:,} labelled pixels {kept:,} are kept, drawn at random, at most {_MOST_OF_CLASS:,} a class"
+    ]
 
 
 def _inspect_codes(path: Path) -> RasterFile:

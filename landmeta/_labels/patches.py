@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from landmeta._labels.draw import Draw
 from landmeta._labels.pixels import Covered, Ints
 
 _CORNERS_TOUCH = np.ones((3, 3), np.int8)
@@ -65,13 +66,13 @@ def find_patches(
         most: Pixels kept of a code.
         largest: Patches of more pixels than a square of so many a side are cut on a grid of such squares.
     """
-    pieces, draws = _Pieces(), dict[int, _Draw]()
+    pieces, draws = _Pieces(), dict[int, Draw]()
     for top, left, codes in strips:
         present = np.unique(codes)
         for code in present[present != 0].tolist():
             flat, piece = pieces.add(code, codes == code, top, left)
             rows, cols = flat // codes.shape[1] + top, flat % codes.shape[1] + left
-            draws.setdefault(code, _Draw(most, rng)).add(rows * width + cols, piece)
+            draws.setdefault(code, Draw(most, rng)).add(rows * width + cols, piece)
         pieces.end_strip()
     counts = {code: draws[code].seen for code in sorted(draws)}
     if not counts:
@@ -101,41 +102,6 @@ def _numbered(
         cut = np.hstack([np.maximum(found[:, :2], corner), np.minimum(found[:, 2:], corner + largest)])
         found = np.where(square[:, None] > 0, cut, found)
     return Patches(Covered(rows, cols, rank[inverse]), codes[patch[first]], found, counts)
-
-
-class _Draw:
-    """At most `most` of a stream of pixels, each as likely as any other."""
-
-    def __init__(self, most: int, rng: np.random.Generator) -> None:
-        self.seen = 0
-        self._most, self._rng = most, rng
-        # Each pixel has a lot, and the lowest are kept: no other is looked at twice.
-        self._lots: list[NDArray[np.float64]] = []
-        self._items: list[Ints] = []
-        self._highest = 1.0
-
-    def add(self, place: Ints, piece: Ints) -> None:
-        """Take pixels, by their place on the grid and their piece, into the stream."""
-        self.seen += len(place)
-        lots = self._rng.random(len(place))
-        low = lots < self._highest
-        self._lots.append(lots[low])
-        self._items.append(np.stack([place[low], piece[low]]))
-        if sum(map(len, self._lots)) > 2 * self._most:
-            self._cut()
-
-    def _cut(self) -> None:
-        lots, items = np.concatenate(self._lots), np.concatenate(self._items, axis=1)
-        if len(lots) > self._most:
-            lowest = np.argpartition(lots, self._most)
-            self._highest = float(lots[lowest[self._most]])
-            lots, items = lots[lowest[: self._most]], items[:, lowest[: self._most]]
-        self._lots, self._items = [lots], [items]
-
-    def kept(self) -> Ints:
-        """Place and piece of the pixels kept, (2, pixel), in no order."""
-        self._cut()
-        return self._items[0]
 
 
 class _Pieces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,14 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from landmeta._labels.draw import Draw
+
 Ints = NDArray[np.int64]
 
 _STRIP = 1 << 24
 """Pixels of the mask that one polygon is burnt into at a time."""
+
+_AT_ONCE = 200_000  # pixels made points of at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +44,40 @@ def _join(parts: list[tuple[Ints, Ints, Ints]]) -> Covered:
     return Covered(rows, cols, owner)
 
 
-def burn(geometry: NDArray[np.object_], grid: GeoBox) -> tuple[Covered, int]:
-    """Pixels under each shape, `owner` its index; and how many polygons hold no pixel's centre.
+def burn(
+    geometry: NDArray[np.object_], grid: GeoBox, most: Ints, rng: np.random.Generator
+) -> tuple[Covered, int, int]:
+    """Pixels under each shape, `owner` its index.
 
     A polygon has the pixels whose centre is inside, or that of its centroid if there is none; a point
     has the pixel that it is in. Pixels may occur under several shapes.
+
+    Args:
+        geometry: Polygons and points in the grid's CRS.
+        grid: The grid.
+        most: Pixels kept of each shape, drawn where there are more.
+        rng: Draws them.
+
+    Returns:
+        The pixels kept, how many there were, and how many polygons hold no pixel's centre.
     """
     points = np.flatnonzero(shapely.get_type_id(geometry) == 0)
     parts = [_containing(shapely.get_x(geometry[points]), shapely.get_y(geometry[points]), points, grid)]
-    small = []
+    small, seen = [], len(parts[0][0])
     for index in np.setdiff1d(np.arange(len(geometry)), points):
-        rows, cols, inside = _polygon(geometry[index], grid)
-        parts.append((rows, cols, np.full(len(rows), index)))
-        if inside and not len(rows):
+        draw = Draw(int(most[index]), rng)
+        for rows, cols in _polygon(geometry[index], grid):
+            draw.add(rows, cols)
+        if draw.seen:
+            rows, cols = draw.kept()
+            parts.append((rows, cols, np.full(len(rows), index)))
+            seen += draw.seen
+        else:
             small.append(index)
     centres = shapely.centroid(geometry[np.array(small, int)])
     centre_pixels = _containing(shapely.get_x(centres), shapely.get_y(centres), np.array(small, int), grid)
-    return _join([*parts, centre_pixels]), len(centre_pixels[0])
+    found = len(centre_pixels[0])
+    return _join([*parts, centre_pixels]), seen + found, found
 
 
 def _containing(
@@ -67,24 +89,36 @@ def _containing(
     return rows[inside].astype(np.int64), cols[inside].astype(np.int64), owner[inside]
 
 
-def _polygon(shape: shapely.Polygon, grid: GeoBox) -> tuple[Ints, Ints, bool]:
-    """Rows and columns of the pixels whose centre is in the polygon, and whether it meets the grid."""
+def _polygon(shape: shapely.Polygon, grid: GeoBox) -> Iterator[tuple[Ints, Ints]]:
+    """Rows and columns of the pixels whose centre is in the polygon, strip by strip."""
     at = grid.transform
     first_row, first_col, last_row, last_col = window(shape.bounds, grid)
-    nothing = np.empty(0, np.int64)
     wide = last_col - first_col
-    if last_row <= first_row or wide <= 0:
-        return nothing, nothing, False
+    if wide <= 0:
+        return
     high = max(1, _STRIP // wide)
-    rows, cols = [], []
     for row in range(first_row, last_row, high):
         corner = Affine(at.a, 0, at.c + first_col * at.a, 0, at.e, at.f + row * at.e)
         out_shape = (min(high, last_row - row), wide)
         mask = rasterio.features.rasterize([shape], out_shape=out_shape, transform=corner, dtype="uint8")
-        found = np.nonzero(mask)
-        rows.append(found[0] + row)
-        cols.append(found[1] + first_col)
-    return np.concatenate(rows), np.concatenate(cols), True
+        rows, cols = np.nonzero(mask)
+        yield rows + row, cols + first_col
+
+
+def contested(
+    covered: Covered, geometry: NDArray[np.object_], classes: Ints, grid: GeoBox
+) -> NDArray[np.bool_]:
+    """Whether the centre of each pixel is in a polygon of another class than its own."""
+    polygons = np.flatnonzero(shapely.get_type_id(geometry) == 3)
+    tree, at = shapely.STRtree(geometry[polygons]), grid.transform
+    found = np.zeros(len(covered.rows), bool)
+    for begin in range(0, len(found), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        xs, ys = at.c + (covered.cols[part] + 0.5) * at.a, at.f + (covered.rows[part] + 0.5) * at.e
+        pixel, polygon = tree.query(shapely.points(xs, ys), predicate="within")
+        other = classes[polygons[polygon]] != classes[covered.owner[part][pixel]]
+        found[begin + pixel[other]] = True
+    return found
 
 
 def window(

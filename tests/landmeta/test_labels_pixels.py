@@ -82,6 +82,41 @@ def test_a_polygon_larger_than_the_imagery_is_burnt_in_strips(
     assert pixels_of(labels, "a") == block(0, 0, 30, 50)
 
 
+def test_of_very_many_pixels_as_many_are_drawn_from_each_polygon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta.labels._MOST_OF_CLASS", 100)
+    shapes = [
+        area(0, 0, 20, 20),
+        area(0, 30, 2, 3),
+        area(25, 30, 10, 10),
+        area(500, 0, 9, 9),
+        area(38, 0, 2, 9),
+    ]
+    file = write_vector(tmp_path / "a.gpkg", shapes, list("aaaab"))
+    labels = read_labels(file, flat_imagery())
+    assert np.bincount(labels.groups).tolist() == [33, 6, 33, 0, 18]
+    assert pixels_of(labels, "a") < block(0, 0, 20, 20) | block(0, 30, 2, 3) | block(25, 30, 10, 10)
+    assert labels.warnings[-1] == "of 524 labelled pixels 90 are kept, drawn at random, at most 100 a class"
+    again, other = (read_labels(file, flat_imagery(), seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(labels.rows, again.rows)
+    assert not np.array_equal(labels.rows, other.rows)
+
+
+def test_pixels_drawn_from_a_polygon_are_not_in_one_of_another_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta.labels._MOST_OF_CLASS", 200)
+    shapes = [area(0, 0, 30, 20), area(0, 10, 30, 20), area(5, 0, 3, 3)]
+    points = [centre(20, 2), centre(35, 40), centre(36, 40)]
+    file = write_vector(tmp_path / "a.gpkg", [*shapes, *points], list("abaccc"))
+    labels = read_labels(file, flat_imagery())
+    assert pixels_of(labels, "a") < block(0, 0, 30, 10) - {(20, 2)}
+    assert pixels_of(labels, "c") == {(35, 40), (36, 40)}
+    assert pixels_of(labels, "b") < block(0, 20, 30, 10)
+    assert any("under labels of different classes" in line for line in labels.warnings)
+
+
 # --- overlaps --------------------------------------------------------------------------------------
 
 
