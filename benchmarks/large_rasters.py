@@ -1,9 +1,10 @@
 """What large label rasters and the polygons of large maps take: `python benchmarks/large_rasters.py`.
 
-Rasters of nine classes in patches, one pixel in fifty of another class, up to the size of a Sentinel-2 tile:
-seconds and peak memory of reading one, or as many parcels, as labels, and of its polygons of half a hectare and more, tile by tile
-and (the smaller ones) all at once. Each in a process of its own. Then what smoothing does to the borders of
-a simulated scene's classes, by its tolerance. Writes benchmarks/results/large-rasters.json.
+Rasters of nine classes in patches, one pixel in fifty of another class, up to the size of a Sentinel-2
+tile: seconds and peak memory of reading one as labels, of reading parcels all over it as labels, and of its
+polygons of half a hectare and more, tile by tile and (the smaller ones) all at once. Each in a process of its
+own. Then what smoothing does to the borders of a simulated scene's classes, by its tolerance. Writes
+benchmarks/results/large-rasters.json.
 """
 
 from __future__ import annotations
