@@ -244,9 +244,8 @@ def _drawn(seen: int, kept: int) -> list[str]:
     """One line where not all labelled pixels are kept."""
     if kept == seen:
         return []
-    return [
-        f"of {seen:,} labelled pixels {kept:,} are kept, drawn at random, at most {_MOST_OF_CLASS:,} a class"
-    ]
+    drawn = f"of {seen:,} labelled pixels {kept:,} are kept, drawn at random"
+    return [f"{drawn}: about {_MOST_OF_CLASS:,} of a large class"]
 
 
 def _inspect_codes(path: Path) -> RasterFile:
