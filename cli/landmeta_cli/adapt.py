@@ -24,7 +24,7 @@ from landmeta_cli.options import (
     Scale,
     StabilityBlocks,
 )
-from landmeta_cli.requests import AdaptRequest, Effort
+from landmeta_cli.requests import SHOTS, AdaptRequest, Effort
 
 if TYPE_CHECKING:
     from landmeta_cli.runs import RunResult
@@ -54,7 +54,10 @@ _Column = Annotated[
     ),
 ]
 _Shots = Annotated[
-    int, typer.Option(help="Labelled tiles a class, for a region of a tile store.", min=1, **_LABELS)
+    int | None,
+    typer.Option(
+        help=f"Labelled tiles a class, for a region of a tile store. Default: {SHOTS}.", min=1, **_LABELS
+    ),
 ]
 _Effort = Annotated[
     Effort,
@@ -81,7 +84,7 @@ def adapt(
     offset: Offset = None,
     labels: _LabelPath = None,
     label_column: _Column = None,
-    shots: _Shots = 5,
+    shots: _Shots = None,
     effort: _Effort = Effort.quick,
     checkpoint: _Checkpoint = None,
     device: Device = "auto",

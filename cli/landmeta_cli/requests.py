@@ -8,6 +8,9 @@ from pathlib import Path
 
 from landmeta.devices import DeviceName
 
+SHOTS = 5
+"""Labelled tiles a class that are drawn of a tile store's region where no number is asked for."""
+
 
 class Effort(StrEnum):
     """How much of the network is adapted: heads only, the last block, every tensor, or as published."""
@@ -32,7 +35,7 @@ class AdaptRequest:
         offset: See `scale`; None takes the file's with its scale, else 0.
         labels: Polygons, points, label raster or folder `class/tile.tif`; None if the region brings its own.
         label_column: Column that holds the class.
-        shots: Labelled tiles a class, where the region is one of a tile store.
+        shots: Labelled tiles a class, where the region is one of a tile store; None draws `SHOTS`.
         effort: How much of the network is adapted.
         checkpoint: Start of the adaptation; None takes the one in the package.
         device: Where to adapt and map.
@@ -52,7 +55,7 @@ class AdaptRequest:
     offset: float | None = None
     labels: Path | None = None
     label_column: str | None = None
-    shots: int = 5
+    shots: int | None = None
     effort: Effort = Effort.quick
     checkpoint: Path | None = None
     device: DeviceName = "auto"
@@ -63,6 +66,11 @@ class AdaptRequest:
     overwrite: bool = False
     resume: bool = False
     command: tuple[str, ...] = ()
+
+    @property
+    def drawn_shots(self) -> int:
+        """Labelled tiles a class, where they are drawn."""
+        return SHOTS if self.shots is None else self.shots
 
 
 @dataclass(frozen=True, slots=True)

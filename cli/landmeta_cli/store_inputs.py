@@ -17,26 +17,41 @@ if TYPE_CHECKING:
 
 
 def read_store_inputs(request: AdaptRequest, place: StoreRegion) -> Inputs:
-    """The tiles of a region-season as imagery, `request.shots` tiles a class as labels.
+    """The tiles of a region-season as imagery, and as labels those given, else tiles of every class.
 
     Raises:
-        RegionError: imagery is given too; the store brings its own.
+        RegionError: an option is given that a store's region does not take: it brings imagery and scale,
+            and draws no tiles where labels are given.
         DataError: too few tiles or classes, tiles without place.
         LabelError: `request.labels` cannot be used.
     """
     from landmeta.labels import read_labels
     from landmeta_catalog.store_regions import open_store_scene
 
-    if request.imagery:
-        msg = f"the region {place.name} of a tile store brings its own imagery, --imagery was given too"
-        raise RegionError(msg, "leave out --imagery")
-    scene = open_store_scene(place, shots=request.shots, seed=request.seed, bands=request.bands)
+    _refuse_unread(request, place)
+    scene = open_store_scene(place, shots=request.drawn_shots, seed=request.seed, bands=request.bands)
     paths = scene.imagery.paths
     if request.labels is None:
         return Inputs(place.name, scene.imagery, scene.imagery, None, scene.labels, paths, scene, stored=True)
     labels = read_labels(request.labels, scene.imagery, column=request.label_column, seed=request.seed)
     paths = (*paths, request.labels)
     return Inputs(place.name, scene.imagery, scene.imagery, None, labels, paths, stored=True)
+
+
+def _refuse_unread(request: AdaptRequest, place: StoreRegion) -> None:
+    """Raise RegionError where an option is given that would not be read."""
+    own = request.labels is not None
+    unread = {
+        "--imagery": (bool(request.imagery), "brings its own imagery"),
+        "--scale": (request.scale is not None, "holds its own scale"),
+        "--offset": (request.offset is not None, "holds its own offset"),
+        "--shots": (own and request.shots is not None, "has no tiles drawn beside --labels"),
+        "--label-column": (not own and request.label_column is not None, "has tiles drawn as its labels"),
+    }
+    for option, (given, why) in unread.items():
+        if given:
+            msg = f"the region {place.name} of a tile store {why}, {option} was given too"
+            raise RegionError(msg, f"leave out {option}")
 
 
 def score_tiles(scene: StoreScene, folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landmeta.errors import RegionError
 from landmeta_cli.console import Progress
 from landmeta_cli.inputs import Inputs, pixel_metres, read_inputs
 from landmeta_cli.mapping import Products, Region, device_for, unmeasured, write_products
@@ -55,6 +56,9 @@ def _read(request: AdaptRequest) -> Inputs:
 
         if place := find_store_region(request.region):
             return read_store_inputs(request, place)
+    if request.shots is not None:
+        msg = f"--shots {request.shots} draws labelled tiles of a tile store's region, and none was given"
+        raise RegionError(msg, "--region STORE/REGION of ingested tiles, or leave out --shots")
     return read_inputs(request)
 
 
@@ -192,7 +196,7 @@ def settings(request: AdaptRequest, inputs: Inputs) -> dict[str, Any]:
         "scale": request.scale,
         "offset": request.offset,
         "label_column": request.label_column,
-        "shots": request.shots if drawn else None,
+        "shots": request.drawn_shots if drawn else None,
         "effort": request.effort.value,
         "checkpoint": None if request.checkpoint is None else str(request.checkpoint),
         "device": request.device,

@@ -207,12 +207,29 @@ def test_a_model_of_a_store_maps_integers_at_the_scale_that_is_inferred(
     assert said.code == 0, said.err
 
 
-def test_imagery_beside_a_store_region_is_refused(
-    store: Path, tmp_path: Path, landmeta: Callable[..., Said]
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--imagery", "x.tif"), "brings its own imagery"),
+        (("--scale", "1e-4"), "--scale"),
+        (("--offset", "-0.1"), "--offset"),
+        (("--label-column", "class"), "--label-column"),
+        (("--labels", "x.gpkg", "--shots", "3"), "--shots"),
+    ],
+)
+def test_what_a_store_region_does_not_read_is_refused(
+    options: tuple[str, ...], words: str, store: Path, tmp_path: Path, landmeta: Callable[..., Said]
 ) -> None:
-    said = landmeta(
-        "adapt", "--region", f"{store}/capetown-autumn", "--imagery", "x.tif", "--out", str(tmp_path / "run")
-    )
+    said = landmeta("adapt", "--region", f"{store}/capetown-autumn", *options, "--out", tmp_path / "run")
     assert said.code == 2
-    assert "brings its own imagery" in said.err
+    assert words in said.err
+    assert "hint: leave out --" in said.err
     assert not (tmp_path / "run").exists()
+
+
+def test_shots_are_refused_where_no_tiles_are_drawn(tmp_path: Path, landmeta: Callable[..., Said]) -> None:
+    given = ("--imagery", "x.tif", "--labels", "x.gpkg", "--out", tmp_path / "run")
+    said = landmeta("adapt", *given, "--shots", "5")
+    assert said.code == 2
+    assert "--shots 5 draws labelled tiles of a tile store's region" in said.err
+    assert "hint: --region STORE/REGION" in said.err
