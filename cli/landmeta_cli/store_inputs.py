@@ -26,16 +26,18 @@ def read_store_inputs(request: AdaptRequest, place: StoreRegion) -> Inputs:
         LabelError: `request.labels` cannot be used.
     """
     from landmeta.labels import read_labels
-    from landmeta_catalog.store_regions import open_store_scene
+    from landmeta_catalog.store_regions import open_store_imagery, open_store_scene
 
     _refuse_unread(request, place)
-    scene = open_store_scene(place, shots=request.drawn_shots, seed=request.seed, bands=request.bands)
-    paths = scene.imagery.paths
     if request.labels is None:
-        return Inputs(place.name, scene.imagery, scene.imagery, None, scene.labels, paths, scene, stored=True)
-    labels = read_labels(request.labels, scene.imagery, column=request.label_column, seed=request.seed)
-    paths = (*paths, request.labels)
-    return Inputs(place.name, scene.imagery, scene.imagery, None, labels, paths, stored=True)
+        scene = open_store_scene(place, shots=request.drawn_shots, seed=request.seed, bands=request.bands)
+        drawn = scene.labels
+        return Inputs(
+            place.name, scene.imagery, scene.imagery, None, drawn, scene.imagery.paths, scene, stored=True
+        )
+    imagery = open_store_imagery(place, bands=request.bands)
+    labels = read_labels(request.labels, imagery, column=request.label_column, seed=request.seed)
+    return Inputs(place.name, imagery, imagery, None, labels, (*imagery.paths, request.labels), stored=True)
 
 
 def _refuse_unread(request: AdaptRequest, place: StoreRegion) -> None:

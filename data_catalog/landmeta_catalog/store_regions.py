@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import geopandas
@@ -132,6 +132,29 @@ def open_store_scene(
         DataError: tiles without place on Earth, too few classes or tiles, or no optical array.
         ImageryError: `bands` names one that the store does not hold.
     """
+    tiles, opened = _opened(place, bands)
+    table = TileTable.from_frame(tiles)
+    task, apart = _draw(table, place, shots, seed)
+    unmapped = ~np.isin(table.code, task.classes)
+    imagery = replace(opened, warnings=(*opened.warnings, *_dropped(table, unmapped, shots)))
+    with TileStore.open(place.store) as store:
+        legend = store.legend(place.dataset)
+    labels = _labels(tiles, task, legend, int(tiles["side"].iloc[0]), imagery.grid)
+    return StoreScene(imagery, labels, tiles, task, apart, table.row[unmapped])
+
+
+def open_store_imagery(place: StoreRegion, *, bands: str | None = None) -> Imagery:
+    """Lay the tiles of a region-season out on their grid, whatever their classes; pixels are read on demand.
+
+    Raises:
+        DataError: tiles without place on Earth, or no optical array.
+        ImageryError: `bands` names one that the store does not hold.
+    """
+    return _opened(place, bands)[1]
+
+
+def _opened(place: StoreRegion, bands: str | None) -> tuple[pd.DataFrame, Imagery]:
+    """The tiles with their places on the grid, and the image that they make."""
     store = TileStore.open(place.store)
     frame = store.index(
         dataset=place.dataset, region=place.region, season=place.season, columns=list(_COLUMNS)
@@ -142,15 +165,8 @@ def open_store_scene(
     BandSet(spec.bands).indices(names)
     rows, cols, slots = (tiles[name].to_numpy() for name in ("row", "col", "slot"))
     source = _TileMosaic(store, place.dataset, spec.name, names, rows, cols, slots, spec.side)
-    table = TileTable.from_frame(tiles)
-    task, apart = _draw(table, place, shots, seed)
-    unmapped = ~np.isin(table.code, task.classes)
     paths = (place.store / "store.json", place.store / "index.parquet")
-    imagery = Imagery(
-        grid, BandSet(tuple(names)), paths, (*notes, *_dropped(table, unmapped, shots)), source=source
-    )
-    labels = _labels(tiles, task, store.legend(place.dataset), spec.side, grid)
-    return StoreScene(imagery, labels, tiles, task, apart, table.row[unmapped])
+    return tiles, Imagery(grid, BandSet(tuple(names)), paths, tuple(notes), source=source)
 
 
 def _optical(store: TileStore, dataset: str) -> ArraySpec:

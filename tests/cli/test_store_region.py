@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from shapely.geometry import box
 
 from landmeta.errors import DataError, RegionError
 from landmeta_catalog.simulate import BANDS, LEGEND, simulate_scene
@@ -16,6 +18,7 @@ from landmeta_catalog.store_regions import StoreRegion, find_store_region, open_
 from landmeta_catalog.store_writer import create_dataset, finish_dataset, write_shard
 from landmeta_catalog.tiles import ArraySpec, index_frame
 from landmeta_cli.requests import AdaptRequest
+from landmeta_cli.store_inputs import read_store_inputs
 from landmeta_cli.workflows import adapt_run
 
 from .conftest import Said, write_raster
@@ -233,3 +236,20 @@ def test_shots_are_refused_where_no_tiles_are_drawn(tmp_path: Path, landmeta: Ca
     assert said.code == 2
     assert "--shots 5 draws labelled tiles of a tile store's region" in said.err
     assert "hint: --region STORE/REGION" in said.err
+
+
+def test_labels_of_ones_own_on_a_store_region_are_all_that_is_told_of(store: Path, tmp_path: Path) -> None:
+    """No tile is drawn: neither how many a class has nor how many would map it matters."""
+    tile = 10.0 * SIDE
+    squares = gpd.GeoDataFrame(
+        {"class": ["wood", "field"] * 4},
+        geometry=[box(4e5 + k * tile, 5e6 - tile, 4e5 + (k + 0.5) * tile, 5e6) for k in range(8)],
+        crs="EPSG:32632",
+    )
+    squares.to_file(tmp_path / "own.gpkg")
+    place = StoreRegion(store, "dfc2020", "CapeTown", "autumn")
+    assert open_store_scene(place, shots=5).imagery.warnings  # the store has classes of few tiles
+    request = AdaptRequest(region=f"{store}/capetown-autumn", labels=tmp_path / "own.gpkg")
+    inputs = read_store_inputs(request, place)
+    assert inputs.imagery.warnings == ()
+    assert sorted(inputs.labels.legend.names) == ["field", "wood"]
