@@ -183,10 +183,12 @@ def report(
     emit(f"Report: {write_report(folder)}")
 
 
-def _tell_cell(cell: Any, state: str, error: str) -> None:
-    """One line a cell that was run, on stderr."""
+def _tell_cell(cell: Any, state: str, error: str, hint: str) -> None:
+    """One line a cell that was run, on stderr, and one with what mends its error."""
     if state == "failed":
         say("warning", f"{cell.name} failed: {error}")
+        if hint:
+            say("hint", hint)
     elif state == "done":
         say("note", f"{cell.name} done")
 

@@ -17,17 +17,13 @@ from landmeta_cli.console import Progress, plain
 from landmeta_cli.provenance import commit, versions
 
 if TYPE_CHECKING:
-    from landmeta.bench.cells import Cell
+    from landmeta.bench.cells import Cell, Told
     from landmeta.bench.evaluation import Contender
     from landmeta.bench.presets import Preset
     from landmeta_cli.requests import SuiteRequest
 
 _FREE = ("seeds", "threads")
 """Fields of a preset that do not change the figures of a cell."""
-
-
-Told = Callable[["Cell", str, str], None]
-"""Called after every cell with what became of it, and its error."""
 
 
 def run_suite(request: SuiteRequest, *, told: Told, progress: Progress) -> list[dict[str, Any]]:

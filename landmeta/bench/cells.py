@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from landmeta.errors import BenchError, Interrupted, OutputError
+from landmeta.errors import BenchError, Interrupted, LandmetaError, OutputError
 
 SCHEMA = 3
 FOLDER = "cells"
@@ -40,6 +40,9 @@ class Cell:
 Work: TypeAlias = Callable[[Cell], Mapping[str, Any]]
 """Runs a cell; its result as JSON values."""
 
+Told: TypeAlias = Callable[[Cell, State, str, str], None]
+"""Called after each cell with what became of it, and of one that failed its error and hint, if it has one."""
+
 
 def run_cells(
     cells: Iterable[Cell],
@@ -48,7 +51,7 @@ def run_cells(
     *,
     settings: Mapping[str, Any],
     notes: Mapping[str, Any],
-    told: Callable[[Cell, State, str], None],
+    told: Told,
 ) -> None:
     """Run the cells that `folder` does not hold yet; one that fails is recorded, and the rest goes on.
 
@@ -60,7 +63,7 @@ def run_cells(
         folder: Of the results.
         settings: What decides the figures, as JSON values; stored results must have the same.
         notes: What else a cell's file says: command, commit, hardware, ...
-        told: Called after each cell with what became of it, and its error.
+        told: Called after each cell.
 
     Raises:
         BenchError: A stored cell has another preset, or one of the same dataset other settings.
@@ -73,11 +76,11 @@ def run_cells(
         path = folder / FOLDER / f"{cell.name}.json"
         stored = _stored(path)
         if stored is not None and stored["state"] == "done":
-            told(cell, "kept", "")
+            told(cell, "kept", "", "")
             continue
         entry = _run(cell, work, {"schema": SCHEMA, "cell": asdict(cell), "settings": settings, **notes})
         write_json(path, entry)
-        told(cell, entry["state"], entry.get("error", ""))
+        told(cell, entry["state"], entry.get("error", ""), entry.get("hint", ""))
 
 
 def _run(cell: Cell, work: Work, head: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +94,8 @@ def _run(cell: Cell, work: Work, head: Mapping[str, Any]) -> dict[str, Any]:
         where = traceback.extract_tb(error.__traceback__)[-1]
         told = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
         outcome = {"state": "failed", "error": told}
+        if isinstance(error, LandmetaError) and error.hint:
+            outcome["hint"] = error.hint
     spent = {
         "seconds": round(time.perf_counter() - clock, 1),
         "cpu_seconds": round(_cpu_seconds() - cpu, 1),

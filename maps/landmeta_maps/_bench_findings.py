@@ -113,7 +113,8 @@ def findings(rows: Sequence[Row]) -> list[str]:
 def _missing(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         for cell in row.failed:
-            yield f"{row.label}, seed {cell['cell']['seed']}, failed: {cell['error']}."
+            mend = f" To mend it: {cell['hint']}." if cell.get("hint") else ""
+            yield f"{row.label}, seed {cell['cell']['seed']}, failed: {cell['error']}.{mend}"
         lost = [(cell["cell"]["seed"], found) for cell, found in row.outcomes if not found.sound]
         for ending, chosen in (
             ("did not converge", [(seed, found.why) for seed, found in lost if not found.converged]),

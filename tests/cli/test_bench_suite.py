@@ -6,8 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from landmeta.bench.cells import Cell, Told
+from landmeta_cli.console import Progress
+from landmeta_cli.requests import SuiteRequest
 
 from .conftest import Said
 
@@ -49,6 +54,20 @@ def test_what_cannot_be_run_or_rendered_is_one_error_line(
     assert (said.code, said.out, len(errors)) == (2, "", 1)
     assert words in said.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_cell_is_told_with_its_hint(
+    tmp_path: Path, landmeta: Landmeta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(request: SuiteRequest, *, told: Told, progress: Progress) -> list[dict[str, Any]]:
+        cell = Cell("maml", "in", "here", 0)
+        told(cell, "failed", "DataError: too few tiles", "ingest more regions")
+        return [{"state": "failed"}]
+
+    monkeypatch.setattr("landmeta_cli.bench_suite.run_suite", fails)
+    monkeypatch.setattr("landmeta_cli.bench_suite.write_report", lambda folder: folder / "report.html")
+    said = landmeta("bench", "run", "000/table1a", "--out", tmp_path / "bench")
+    assert "warning: maml-in-here-0 failed: DataError: too few tiles\nhint: ingest more regions" in said.err
 
 
 @pytest.mark.slow

@@ -314,10 +314,10 @@ def test_cpu_time_stands_beside_the_time_where_it_was_kept(tmp_path: Path) -> No
 
 
 def test_a_run_of_which_every_cell_failed_still_has_a_report(tmp_path: Path) -> None:
-    failed = {**head("in"), "state": "failed", "error": "TrainingError: no number"}
+    failed = {**head("in"), "state": "failed", "error": "TrainingError: no number", "hint": "a smaller rate"}
     write_bench_report([failed], tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "instancen. (IN), seed 0, failed: TrainingError: no number." in report
+    assert "instancen. (IN), seed 0, failed: TrainingError: no number. To mend it: a smaller rate." in report
     assert not (tmp_path / "imbalance.svg").exists()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from landmeta.bench.cells import Cell, run_cells, stored_cells
-from landmeta.errors import BenchError, Interrupted
+from landmeta.errors import BenchError, DataError, Interrupted
 
 CELLS = [Cell("maml", norm, "here", 0) for norm in ("in", "tbn", "none")]
 
@@ -40,7 +40,7 @@ def run(work: Counted, folder: Path, **settings: Any) -> list[tuple[str, str]]:
         folder,
         settings={"steps": 3, **settings},
         notes={"command": "landmeta bench run"},
-        told=lambda cell, state, error: told.append((cell.norm, state)),
+        told=lambda cell, state, error, hint: told.append((cell.norm, state)),
     )
     return told
 
@@ -51,6 +51,20 @@ def test_a_failed_cell_is_recorded_with_its_error_and_the_rest_goes_on(tmp_path:
     assert stored["tbn"]["error"].startswith("ArithmeticError: no loss")
     assert stored["in"]["result"] == {"score": 0.5, "none": None}
     assert stored["in"]["command"] == "landmeta bench run"
+
+
+def test_a_failed_cell_keeps_and_tells_the_hint_of_its_error(tmp_path: Path) -> None:
+    def fails(cell: Cell) -> Mapping[str, Any]:
+        msg = "too few tiles"
+        raise DataError(msg, "ingest more regions")
+
+    hints: list[str] = []
+    run_cells(
+        CELLS[:1], fails, tmp_path, settings={}, notes={}, told=lambda *found: hints.append(str(found[3]))
+    )
+    (stored,) = stored_cells(tmp_path)
+    assert stored["error"].startswith("DataError: too few tiles (")
+    assert [stored["hint"]] == hints == ["ingest more regions"]
 
 
 def test_the_next_run_keeps_what_is_done_and_tries_again_what_failed(tmp_path: Path) -> None:
