@@ -15,6 +15,7 @@ from landmeta.errors import BenchError
 from landmeta_cli.bench_data import BenchData
 from landmeta_cli.console import Progress, plain
 from landmeta_cli.provenance import commit, versions
+from landmeta_cli.run_folder import check_writable
 
 if TYPE_CHECKING:
     from landmeta.bench.cells import Cell, Told
@@ -33,6 +34,7 @@ def run_suite(request: SuiteRequest, *, told: Told, progress: Progress) -> list[
         BenchError: Suite, preset, rows or stored results that do not fit.
         DataError: No store or dataset there, or too few tiles in the regions held out.
         Interrupted: The run was asked to stop; the same command goes on.
+        OutputError: `request.out` is no folder that can be written.
     """
     from landmeta.bench.cells import run_cells, stored_cells
     from landmeta.bench.presets import preset
@@ -40,6 +42,7 @@ def run_suite(request: SuiteRequest, *, told: Told, progress: Progress) -> list[
 
     suite, size = runnable_suite(request.suite), preset(request.preset)
     cells = _cells(request, size, [(m.method, m.norm) for m in suite.methods])
+    check_writable(request.out)
     data = BenchData.open(request, size, progress)
     cells = [replace(cell, dataset=data.dataset) for cell in cells]
     about = {"suite": request.suite, "command": request.command}

@@ -46,7 +46,7 @@ def check_target(out: Path, *, overwrite: bool, resume: bool = False, inputs: tu
             run, a run and `overwrite` is False, or a stopped run and neither `resume` nor `overwrite`.
     """
     staging = staging_folder(out)
-    _check_writable(out)
+    check_writable(out)
     with _named(out):
         refuse_if_locked(staging)
     _check_stopped(out, staging, allowed=overwrite or resume)
@@ -176,7 +176,12 @@ def _check_stopped(out: Path, staging: Path, *, allowed: bool) -> None:
     raise OutputError(msg, "--resume goes on with it, --overwrite starts anew")
 
 
-def _check_writable(out: Path) -> None:
+def check_writable(out: Path) -> None:
+    """Find out, leaving no trace, whether files can be written to a folder that may not be there yet.
+
+    Raises:
+        OutputError: `out` or a folder above it is a file, or nothing may be written there.
+    """
     ancestor = out
     while not ancestor.exists():
         ancestor = ancestor.parent

@@ -56,6 +56,15 @@ def test_what_cannot_be_run_or_rendered_is_one_error_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("inside", ["", "bench"])
+def test_a_file_is_no_folder_of_results(inside: str, tmp_path: Path, landmeta: Landmeta) -> None:
+    (tmp_path / "file").touch()
+    said = landmeta("bench", "run", "000/table1a", "--out", tmp_path / "file" / inside)
+    assert said.code == 2
+    assert f"error: {tmp_path / 'file'} is a file, expected a folder for the run\n" in said.err
+    assert "hint: give another --out" in said.err
+
+
 def test_a_failed_cell_is_told_with_its_hint(
     tmp_path: Path, landmeta: Landmeta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
