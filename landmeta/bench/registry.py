@@ -131,13 +131,12 @@ def suite(name: str) -> Suite:
     """The suite of a name.
 
     Raises:
-        BenchError: No suite has this name.
+        BenchError: No suite has this name; the hint names those that can be run.
     """
     known = {entry.name: entry for entry in suites()}
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
         msg = f"no suite is named {name!r}"
-        raise BenchError(msg, f"did you mean {near[0]}?" if near else "landmeta bench list shows all")
+        raise BenchError(msg, _runnable_words(name))
     return known[name]
 
 
@@ -150,5 +149,12 @@ def runnable_suite(name: str) -> Suite:
     found = suite(name)
     if not found.runnable:
         msg = f"{name} cannot be run: {found.state}"
-        raise BenchError(msg, f"runnable are {', '.join(RUNNABLE)}")
+        raise BenchError(msg, _runnable_words(name))
     return found
+
+
+def _runnable_words(name: str) -> str:
+    """What to type instead of a name: the suite most like it of those that run, and how all are seen."""
+    near = difflib.get_close_matches(name.casefold(), RUNNABLE, 1)
+    first = f"did you mean {near[0]}? " if near else ""
+    return f"{first}landmeta bench run takes {' or '.join(RUNNABLE)}; landmeta bench list shows all suites"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from landmeta.bench.registry import papers, runnable_suite, suite, suites
+from landmeta.bench.registry import RUNNABLE, papers, runnable_suite, suite, suites
 from landmeta.errors import BenchError
 from landmeta.norms import NORMS
 
@@ -39,6 +40,16 @@ def test_the_rows_to_run_name_norms_that_exist() -> None:
 def test_a_suite_that_cannot_be_run_says_why(name: str, words: str) -> None:
     with pytest.raises(BenchError, match=words):
         runnable_suite(name)
+
+
+@pytest.mark.parametrize("name", ["000/fig", "000/fig1", "table1b", "000/Table1B", "004/table7", "x"])
+def test_a_hint_names_suites_that_can_be_run(name: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        runnable_suite(name)
+    named = set(re.findall(r"\d{3}/\w+", caught.value.hint))
+    assert named == set(RUNNABLE)
+    if name.casefold().endswith("1b"):
+        assert "did you mean 000/table1b?" in caught.value.hint
 
 
 @pytest.mark.real
