@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from landmeta.errors import ConfigError
+
 if TYPE_CHECKING:
     from landmeta.bench.cells import Cell
     from landmeta.bench.learners import MetaLearned
@@ -26,6 +28,7 @@ def train_cell(
         The last network with its inner loop, and what a result says of the training.
 
     Raises:
+        ConfigError: A training that was begun before has other settings.
         Interrupted: The run was asked to stop; its state is saved.
         TrainingError: A loss that is no number.
     """
@@ -38,7 +41,11 @@ def train_cell(
     losses = _losses_by_rate(config, size, data)
     rate = min(losses, key=lambda rate: losses[rate])
     config = replace(config, inner=replace(config.inner, rate=rate))
-    done = train_run(config, progress=progress)
+    try:
+        done = train_run(config, progress=progress)
+    except ConfigError as error:
+        error.hint = f"remove {config.out}: the same command trains the cell anew; or choose another --out"
+        raise
     curve = training_curve(done.folder / LOG)
     converged, why = convergence(curve)
     return _learner(done.folder, config), {

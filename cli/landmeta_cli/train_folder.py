@@ -44,6 +44,7 @@ class RunFolder:
         sampling: What the sampler says of its tasks (`TaskSampler.state`).
         tasks: Tasks a step.
         steps: Steps of the run.
+        inputs: Checksums of what the run begins with, by which a later call knows it again.
         first: Whether this process writes and talks.
     """
 
@@ -53,6 +54,7 @@ class RunFolder:
     sampling: Mapping[str, Any]
     tasks: int
     steps: int
+    inputs: Mapping[str, str | None] = field(default_factory=dict)
     first: bool = True
     stop_asked: bool = False
     scores: dict[str, Any] | None = None
@@ -120,7 +122,8 @@ class RunFolder:
 
         self._write_log()
         self._save_network(training, LAST)
-        notes = {"config": self.notes["training"]["config"], "tasks": self.sampling, "scores": self.scores}
+        config = self.notes["training"]["config"]
+        notes = {"config": config, "tasks": self.sampling, "inputs": self.inputs, "scores": self.scores}
         save_training(training, self.path / STATE, plain(notes))
 
     def stop(self) -> bool:

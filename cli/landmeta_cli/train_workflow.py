@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FREE = frozenset({"out", "save_every", "data.workers", "data.store", "data.simulate", "device.threads"})
 """Settings that may be others when a run goes on: they change no figure."""
 
+_AS_BEFORE = "take those back, choose another out, or --restart to start anew"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -99,22 +101,37 @@ def _prepare(config: TrainConfig, *, restart: bool, progress: Progress) -> None:
             path.unlink()
         shutil.rmtree(config.out / "tensorboard", ignore_errors=True)
     if state.is_file():
-        refuse_other_settings(config, read_notes(state)["config"])
+        refuse_other_settings(config, read_notes(state))
     ensure_store(config.data, progress)
 
 
-def refuse_other_settings(config: TrainConfig, before: Mapping[str, Any]) -> None:
-    """Raise ConfigError, with all differences, where the saved state was made with other settings."""
-    now, then = dict(_flat(config.plain())), dict(_flat(before))
+def refuse_other_settings(config: TrainConfig, notes: Mapping[str, Any]) -> None:
+    """Raise ConfigError, with all differences, where the saved state was made with other settings.
+
+    A start that lies elsewhere now is the same if it holds the same.
+    """
+    now, then = dict(_flat(config.plain())), dict(_flat(notes["config"]))
     free = FREE | ({"outer.steps"} if config.outer.schedule in ("constant", "plateau") else set())
+    began, start = notes.get("inputs", {}).get("start"), _start_checksum(config)  # older states do not say
+    if began is not None and start == began:
+        free |= {"network.start"}
     changed = [
         f"{key} is {json.dumps(now.get(key))}, it was {json.dumps(then.get(key))} when the run began"
         for key in sorted(now.keys() | then.keys())
         if now.get(key) != then.get(key) and not any(key == f or key.startswith(f"{f}.") for f in free)
     ]
+    if None not in (began, start) and start != began:
+        changed.append(f"{config.network.start} holds other weights than when the run began")
     if changed:
-        hint = "take those back, choose another out, or --restart to start anew"
-        raise ConfigError(config.out, changed, hint)
+        raise ConfigError(config.out, changed, _AS_BEFORE)
+
+
+def _start_checksum(config: TrainConfig) -> str | None:
+    """Of the file of the network to start from; None without one."""
+    from landmeta.checksums import sha256
+
+    start = config.network.start
+    return sha256(start) if start is not None and start.is_file() else None
 
 
 def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -161,6 +178,7 @@ class _Run:
             sampling,
             config.outer.tasks,
             config.outer.steps,
+            {"start": _start_checksum(config)},
             first=processes.first,
         )
         if (config.out / STATE).is_file():

@@ -262,6 +262,30 @@ def test_a_run_can_begin_from_a_checkpoint(landmeta: Callable[..., Said], config
     assert "network.start has widths" in said.err
 
 
+def test_a_run_goes_on_from_a_start_that_was_moved_and_not_from_another(
+    landmeta: Callable[..., Said], config, tmp_path: Path
+) -> None:
+    for seed in (1, 2):
+        given = config(f"first{seed}", steps=1)
+        given.write_text(given.read_text().replace("seed = 3", f"seed = {seed}"))
+        assert landmeta("train", given).code == 0
+    one, other = (tmp_path / f"first{seed}" / "last.safetensors" for seed in (1, 2))
+
+    def begun_from(start: Path, steps: int) -> Said:
+        path = config(steps=steps)
+        path.write_text(path.read_text().replace("[network]", f'[network]\nstart = "{start}"'))
+        return landmeta("train", path)
+
+    assert begun_from(one, 1).code == 0
+    moved = one.rename(tmp_path / "moved.safetensors")
+    assert begun_from(moved, 2).code == 0
+    assert [e["step"] for e in log(tmp_path / "run") if "loss" in e] == [1, 2]
+    other.replace(moved)
+    said = begun_from(moved, 3)
+    assert said.code == 2
+    assert "moved.safetensors holds other weights than when the run began" in said.err
+
+
 # --- several processes ------------------------------------------------------------------------------
 
 
