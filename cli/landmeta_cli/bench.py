@@ -166,6 +166,7 @@ def run_bench(
     failed = [cell for cell in cells if cell["state"] == "failed"]
     if failed:
         say("warning", f"{len(failed)} of {len(cells)} cells failed; the same command tries them again")
+    _tell_outdated(cells)
     found = {"report": str(page), "cells": len(cells), "failed": len(failed)}
     emit(json.dumps(found) if as_json else f"{len(cells) - len(failed)} cells done. Report: {page}")
 
@@ -189,8 +190,20 @@ def _tell_cell(cell: Any, state: str, error: str, hint: str) -> None:
         say("warning", f"{cell.name} failed: {error}")
         if hint:
             say("hint", hint)
+    elif state == "outdated":
+        say("note", f"{cell.name} is scored again: tiles of whole regions were ingested anew since")
     elif state == "done":
         say("note", f"{cell.name} done")
+
+
+def _tell_outdated(cells: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of results beside those of this run that were scored on other tiles."""
+    from landmeta.bench.cells import outdated_cells
+
+    if outdated := outdated_cells(cells):
+        suites = " and ".join(sorted({str(cell["suite"]) for cell in outdated}))
+        say("warning", f"{len(outdated)} of {len(cells)} cells were scored on earlier tiles of whole regions")
+        say("hint", f"landmeta bench run {suites} with this --data and --out, without --row, does it again")
 
 
 def acceptance_table(rows: Sequence[Mapping[str, Any]]) -> str:

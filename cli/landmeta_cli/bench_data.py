@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from landmeta.errors import BenchError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from landmeta.bench.presets import Preset
     from landmeta.tasks import Task
     from landmeta.train_config import DataConfig, TrainConfig
+    from landmeta_catalog.tile_inputs import TileInputs
     from landmeta_catalog.training_tasks import TrainingData
     from landmeta_cli.console import Progress
     from landmeta_cli.requests import SuiteRequest
@@ -101,6 +102,13 @@ class BenchData:
         """Of the tiles of the dataset, as they are read."""
         return self.tasks.tiles.store.digest(self.dataset)[:16]
 
+    def _regions_checksum(self) -> str | None:
+        """Of the tiles of whole regions, as they are read; None where they are of the dataset itself."""
+        if self.regions_of == self.dataset:
+            return None
+        tiles = cast("TileInputs", self.regions.tiles)
+        return tiles.store.digest(self.regions_of)[:16]
+
     def settings(self) -> dict[str, Any]:
         """What of the data decides the figures of a cell."""
         tasks = (self.balanced.tasks, self.regions.tasks, self.regions.whole)
@@ -109,6 +117,7 @@ class BenchData:
             "bands": self.bands,
             "split": dict(self.split),
             "regions": self.regions_of,
+            "regions_checksum": self._regions_checksum(),
             "tiles": len(self.tasks.tiles.store.index(dataset=self.dataset, columns=["id"])),
             "checksum": self.checksum,
             "tasks": _digest(tasks),
@@ -177,12 +186,30 @@ def _at_side(
     with TileStore.open(store) as held:
         regions = (PUBLISHED_REGIONS,) if dataset == "sen12ms" and PUBLISHED_REGIONS in held.datasets else ()
         sides = {name: held.arrays(name)[0].side for name in (dataset, *regions)}
-    placed, smaller = dict.fromkeys(sides, (store, GAP)), out / f"store-{side}px"
+        digests = {name: held.digest(name) for name in sides}
+    placed = dict.fromkeys(sides, (store, GAP))
     for name in sides:
         if sides[name] > side > 0:
+            smaller = _copy_folder(out / f"store-{side}px", name, digests[name], tested_only=name != dataset)
             reduce_store(store, name, smaller, side, progress=progress)
             placed[name] = smaller, GAP * side // sides[name]
     return placed
+
+
+def _copy_folder(usual: Path, name: str, digest: str, *, tested_only: bool) -> Path:
+    """Where the smaller tiles of a dataset lie: in the usual folder, unless it has those of earlier tiles.
+
+    Raises:
+        BenchError: It has, and trainings began on them.
+    """
+    from landmeta_catalog.reduced_store import reduced_from
+
+    if reduced_from(usual, name) in (None, digest):
+        return usual
+    if tested_only:
+        return usual.with_name(f"{usual.name}-{name}-{digest[:8]}")
+    msg = f"{name} was ingested anew since {usual} was made of it: the trainings beside are of earlier tiles"
+    raise BenchError(msg, "choose another --out")
 
 
 def _dataset(store: Path, name: str | None, size: Preset) -> tuple[str, dict[str, Any], tuple[str, ...]]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from landmeta.errors import DataError
+from landmeta_catalog._manifest import read_manifest
 from landmeta_catalog.store import TileStore
 from landmeta_catalog.store_writer import (
     create_dataset,
@@ -45,6 +46,18 @@ def reduce_store(store: Path, dataset: str, out: Path, side: int, *, progress: P
             raise DataError(msg, "choose a side that divides it")
         with _alone(out):
             _reduce(source, dataset, specs, out, side, progress)
+
+
+def reduced_from(store: Path, dataset: str) -> str | None:
+    """The digest of the tiles of which `reduce_store` made those of a dataset; None where there are none.
+
+    Raises:
+        DataError: the folder is a store of another format, or damaged.
+    """
+    if not (store / "store.json").is_file():
+        return None
+    there = read_manifest(store).datasets.get(dataset)
+    return None if there is None else str(there.settings.get("of"))
 
 
 def _reduce(

@@ -18,8 +18,12 @@ from landmeta.errors import BenchError, Interrupted, LandmetaError, OutputError
 SCHEMA = 3
 FOLDER = "cells"
 
-State: TypeAlias = Literal["done", "failed", "kept"]
-"""What became of a cell: run now, failed now, or found from an earlier run."""
+RESCORED = frozenset({"regions_checksum", "tasks"})
+"""Settings on which no training hangs: a cell of others is run again, if tiles that are only tested on did
+change; `regions_checksum` is theirs, which older cells do not have."""
+
+State: TypeAlias = Literal["done", "failed", "kept", "outdated"]
+"""What became of a cell: run now, failed now, found from an earlier run, or found and to be run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ Work: TypeAlias = Callable[[Cell], Mapping[str, Any]]
 """Runs a cell; its result as JSON values."""
 
 Told: TypeAlias = Callable[[Cell, State, str, str], None]
-"""Called after each cell with what became of it, and of one that failed its error and hint, if it has one."""
+"""Called after each cell with what became of it, and of one that failed its error and hint, if it has one;
+before one that is outdated is run again, too."""
 
 
 def run_cells(
@@ -55,7 +60,7 @@ def run_cells(
 ) -> None:
     """Run the cells that `folder` does not hold yet; one that fails is recorded, and the rest goes on.
 
-    Failed cells are tried again by the next call.
+    Failed cells are tried again by the next call, and those whose test tiles were ingested anew since.
 
     Args:
         cells: What to run.
@@ -76,8 +81,10 @@ def run_cells(
         path = folder / FOLDER / f"{cell.name}.json"
         stored = _stored(path)
         if stored is not None and stored["state"] == "done":
-            told(cell, "kept", "", "")
-            continue
+            outdated = bool(_differing(stored["settings"], settings))
+            told(cell, "outdated" if outdated else "kept", "", "")
+            if not outdated:
+                continue
         entry = _run(cell, work, {"schema": SCHEMA, "cell": asdict(cell), "settings": settings, **notes})
         write_json(path, entry)
         told(cell, entry["state"], entry.get("error", ""), entry.get("hint", ""))
@@ -150,12 +157,30 @@ def _check_settings(path: Path, stored: Mapping[str, Any] | None, now: Mapping[s
     if stored is None:
         return
     before = stored["settings"]
-    shared = {*before, *now} if before.get("dataset") == now.get("dataset") else {"preset"}
-    differ = sorted(key for key in shared if before.get(key) != _as_json(now.get(key)))
-    if differ:
+    differ = _differing(before, now)
+    if differ and not ("regions_checksum" in differ and RESCORED.issuperset(differ)):
         key = differ[0]
         msg = f"{path} has {key} {before.get(key)!r}, this run has {now.get(key)!r}"
         raise BenchError(msg, "choose another --out, or take the settings of the earlier run")
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings in which two cells of one folder must not differ and do, in alphabetical order."""
+    shared = {*before, *now} if before.get("dataset") == now.get("dataset") else {"preset"}
+    shared -= {"regions_checksum"} - before.keys()
+    return sorted(key for key in shared if before.get(key) != _as_json(now.get(key)))
+
+
+def outdated_cells(cells: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Cells that were scored on other tiles of whole regions than the latest of their dataset."""
+    done = sorted((cell for cell in cells if cell["state"] == "done"), key=lambda cell: str(cell["began"]))
+    tiles = [(cell["cell"]["dataset"], cell["settings"].get("regions_checksum")) for cell in done]
+    latest = {dataset: checksum for dataset, checksum in tiles if checksum is not None}
+    return [
+        cell
+        for cell, (dataset, checksum) in zip(done, tiles, strict=True)
+        if checksum not in (None, latest.get(dataset))
+    ]
 
 
 def _as_json(value: Any) -> Any:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from landmeta.bench.cells import Cell, outdated_cells
 from landmeta.bench.metrics import Estimate
 from landmeta.bench.presets import QUERIES, REGION_BATCH, SHOTS, WAYS
 from landmeta.bench.trials import NATURAL
@@ -45,6 +46,16 @@ def data_label(cell: Mapping[str, Any]) -> str:
 def data_words(cell: Mapping[str, Any]) -> str:
     """What a run on this data can and cannot show: the first paragraph of a report."""
     return " ".join([f"{data_label(cell)}:", *_tile_words(cell), *_departures(cell)])
+
+
+def outdated_words(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """That some cells were scored on other tiles than the rest, and so do not compare."""
+    if outdated := outdated_cells(cells):
+        names = ", ".join(str(Cell(**cell["cell"]).name) for cell in outdated)
+        yield (
+            f"{names}: scored on earlier tiles of whole regions than the other cells, with which their "
+            "figures on whole regions do not compare. landmeta bench run of their suite scores them again."
+        )
 
 
 def _tile_words(cell: Mapping[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from landmeta_maps._bench_words import (
     data_label,
     data_words,
     interval_words,
+    outdated_words,
     shown,
     trial_words,
 )
@@ -67,7 +68,8 @@ def write_bench_report(cells: Sequence[Mapping[str, Any]], folder: Path) -> Path
     by_data: dict[str, list[Mapping[str, Any]]] = {}
     for cell in cells:
         by_data.setdefault(data_label(cell), []).append(cell)
-    sections = [Section("What this run can show", tuple(data_words(own[0]) for own in by_data.values()))]
+    words = (*outdated_words(cells), *(data_words(own[0]) for own in by_data.values()))
+    sections = [Section("What this run can show", words)]
     if len(by_data) > 1:
         sections += [_side_by_side(suite(name), by_data) for name in suites]
     for dataset, own in by_data.items():

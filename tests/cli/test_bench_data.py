@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from landmeta.bench.evaluation import Trial
+from landmeta.errors import BenchError
 from landmeta.legend import legend_for
 from landmeta.splits import GAP
 from landmeta_catalog.store import TileStore
 from landmeta_catalog.store_writer import create_dataset, finish_dataset, write_shard
+from landmeta_catalog.tile_inputs import TileInputs
 from landmeta_catalog.tiles import ArraySpec
-from landmeta_cli.bench_data import _at_side
+from landmeta_cli.bench_data import BenchData, _at_side
 
 
-def put(store: Path, name: str, side: int) -> None:
-    """A dataset of two tiles of `side` pixels."""
+def put(store: Path, name: str, side: int, value: int = 1) -> None:
+    """A dataset of two tiles of `side` pixels, all of one value."""
     spec = ArraySpec("s2", ("B02",), "uint16", 1e-4, 0.0, 0, side)
     rows = pd.DataFrame(
         {
@@ -33,7 +38,7 @@ def put(store: Path, name: str, side: int) -> None:
         }
     )
     create_dataset(store, name, [spec], legend_for(["forest", "water"], [1, 2]), 2, settings={})
-    write_shard(store, name, 0, {"s2": np.ones((2, 1, side, side), np.uint16)}, rows)
+    write_shard(store, name, 0, {"s2": np.full((2, 1, side, side), value, np.uint16)}, rows)
     finish_dataset(store, name, rows.iloc[:0])
 
 
@@ -57,3 +62,41 @@ def test_tiles_stay_as_they_are_where_no_side_is_wanted(tmp_path: Path) -> None:
     put(tmp_path / "store", "here", 16)
     placed = _at_side(tmp_path / "store", "here", 0, tmp_path / "out", lambda *_: None)
     assert placed == {"here": (tmp_path / "store", GAP)}
+
+
+def test_smaller_tiles_are_made_again_of_a_dataset_that_is_only_tested_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for value in (1, 2, 2):
+        store = tmp_path / f"store{value}"
+        if not store.exists():
+            put(store, "sen12ms", 16)
+            put(store, "dfc2020", 16, value)
+        placed = _at_side(store, "sen12ms", 8, out, lambda *_: None)
+        assert placed["sen12ms"][0] == out / "store-8px"
+        with TileStore.open(placed["dfc2020"][0]) as held:
+            assert (held.read("dfc2020", "s2", [0, 1]) == value).all()
+
+
+def test_trainings_do_not_go_on_with_tiles_that_were_ingested_anew(tmp_path: Path) -> None:
+    for value in (1, 2):
+        put(tmp_path / f"store{value}", "sen12ms", 16, value)
+    _at_side(tmp_path / "store1", "sen12ms", 8, tmp_path / "out", lambda *_: None)
+    with pytest.raises(BenchError, match="sen12ms was ingested anew") as caught:
+        _at_side(tmp_path / "store2", "sen12ms", 8, tmp_path / "out", lambda *_: None)
+    assert caught.value.hint == "choose another --out"
+
+
+def test_settings_tell_tiles_that_are_only_tested_on(tmp_path: Path) -> None:
+    found = []
+    for value in (1, 2):
+        put(tmp_path / f"store{value}", "sen12ms", 8)
+        put(tmp_path / f"store{value}", "dfc2020", 8, value)
+        held = TileStore.open(tmp_path / f"store{value}")
+        trained, tested = (TileInputs(held, name, np.arange(2)) for name in ("sen12ms", "dfc2020"))
+        data: Any = SimpleNamespace(tiles=trained, parts={})
+        trial = Trial(tested, [], 1)
+        shared: dict[str, Any] = {"store": held.path, "gap": GAP, "bands": (), "split": {}, "tasks": data}
+        shared |= {"balanced": trial, "regions": trial, "published": None, "dataset": "sen12ms"}
+        found.append(BenchData(regions_of="dfc2020", **shared).settings())
+        assert BenchData(regions_of="sen12ms", **shared).settings()["regions_checksum"] is None
+    assert {key for key in found[0] if found[0][key] != found[1][key]} == {"regions_checksum"}

@@ -65,18 +65,25 @@ def test_a_file_is_no_folder_of_results(inside: str, tmp_path: Path, landmeta: L
     assert "hint: give another --out" in said.err
 
 
-def test_a_failed_cell_is_told_with_its_hint(
+def test_cells_that_failed_or_are_outdated_are_told_with_a_hint(
     tmp_path: Path, landmeta: Landmeta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(request: SuiteRequest, *, told: Told, progress: Progress) -> list[dict[str, Any]]:
         cell = Cell("maml", "in", "here", 0)
         told(cell, "failed", "DataError: too few tiles", "ingest more regions")
-        return [{"state": "failed"}]
+        kept = {"suite": "000/table1b", "state": "done", "cell": {"dataset": "here"}}
+        return [
+            {"state": "failed"},
+            {**kept, "began": "2026-01-01", "settings": {"regions_checksum": "a"}},
+            {**kept, "began": "2026-01-02", "settings": {"regions_checksum": "b"}},
+        ]
 
     monkeypatch.setattr("landmeta_cli.bench_suite.run_suite", fails)
     monkeypatch.setattr("landmeta_cli.bench_suite.write_report", lambda folder: folder / "report.html")
     said = landmeta("bench", "run", "000/table1a", "--out", tmp_path / "bench")
     assert "warning: maml-in-here-0 failed: DataError: too few tiles\nhint: ingest more regions" in said.err
+    assert "warning: 1 of 3 cells were scored on earlier tiles" in said.err
+    assert "hint: landmeta bench run 000/table1b with this --data" in said.err
 
 
 @pytest.mark.slow

@@ -313,6 +313,17 @@ def test_cpu_time_stands_beside_the_time_where_it_was_kept(tmp_path: Path) -> No
     assert "| 12 s (CPU 8 s) |" in report
 
 
+def test_cells_scored_on_earlier_tiles_are_named_first(tmp_path: Path) -> None:
+    cells = [cell("in", 2.0), cell("tbn", 2.0)]
+    for number, one in enumerate(cells):
+        one["settings"] = {**one["settings"], "regions_checksum": str(number)}
+        one["began"] = f"2026-01-0{number + 1}T00:00:00+00:00"
+    write_bench_report(cells, tmp_path)
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "maml-in-sen12ms_rgb-0: scored on earlier tiles of whole regions" in report
+    assert "maml-tbn-sen12ms_rgb-0: scored" not in report
+
+
 def test_a_run_of_which_every_cell_failed_still_has_a_report(tmp_path: Path) -> None:
     failed = {**head("in"), "state": "failed", "error": "TrainingError: no number", "hint": "a smaller rate"}
     write_bench_report([failed], tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from landmeta.bench.cells import Cell, run_cells, stored_cells
+from landmeta.bench.cells import Cell, outdated_cells, run_cells, stored_cells
 from landmeta.errors import BenchError, DataError, Interrupted
 
 CELLS = [Cell("maml", norm, "here", 0) for norm in ("in", "tbn", "none")]
@@ -109,6 +110,32 @@ def test_a_folder_takes_another_dataset_of_the_same_preset(tmp_path: Path) -> No
     assert {state for _, state in run(Counted(), tmp_path, preset="small", dataset="here", tiles=9)} == {
         "kept"
     }
+
+
+def test_cells_are_run_again_where_tiles_that_are_only_tested_on_are_others(tmp_path: Path) -> None:
+    first = {"dataset": "here", "regions_checksum": "a", "tasks": "t"}
+    run(Counted(), tmp_path, **first)
+    for path in (tmp_path / "cells").iterdir():
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**cell, "began": "2026-01-01T00:00:00+00:00"}), encoding="utf-8")
+    again = Counted(stops="tbn")
+    with pytest.raises(Interrupted):
+        run(again, tmp_path, **{**first, "regions_checksum": "b", "tasks": "u"})
+    assert [cell["cell"]["norm"] for cell in outdated_cells(stored_cells(tmp_path))] == ["none", "tbn"]
+    found = run(Counted(), tmp_path, **{**first, "regions_checksum": "b", "tasks": "u"})
+    assert found == [
+        ("in", "kept"), ("tbn", "outdated"), ("tbn", "done"), ("none", "outdated"), ("none", "done")
+    ]  # fmt: skip
+    assert outdated_cells(stored_cells(tmp_path)) == []
+
+
+def test_other_tasks_of_the_same_tiles_are_refused_and_older_cells_kept(tmp_path: Path) -> None:
+    run(Counted(), tmp_path, dataset="here", tasks="t")  # as cells were before they said which tiles
+    assert {
+        state for _, state in run(Counted(), tmp_path, dataset="here", tasks="t", regions_checksum="a")
+    } == {"kept"}
+    with pytest.raises(BenchError, match="has tasks 't', this run has 'u'"):
+        run(Counted(), tmp_path, dataset="here", tasks="u", regions_checksum="a")
 
 
 @pytest.mark.parametrize(
