@@ -126,6 +126,13 @@ def refuse_other_settings(config: TrainConfig, notes: Mapping[str, Any]) -> None
         raise ConfigError(config.out, changed, _AS_BEFORE)
 
 
+def _refuse_other_tiles(config: TrainConfig, notes: Mapping[str, Any], tiles: str | None) -> None:
+    """Raise ConfigError where the saved state was made with other tiles; older states do not say."""
+    if notes.get("inputs", {}).get("tiles", tiles) != tiles:
+        fault = f"{config.data.store} holds other tiles of {config.data.dataset} than when the run began"
+        raise ConfigError(config.out, [fault], _AS_BEFORE)
+
+
 def _start_checksum(config: TrainConfig) -> str | None:
     """Of the file of the network to start from; None without one."""
     from landmeta.checksums import sha256
@@ -169,6 +176,10 @@ class _Run:
         settings = network_settings(config, data)
         training, method = new_training(config, settings, device)
         sampling = data.sampler("train", config).state(0)
+        inputs = {
+            "start": _start_checksum(config),
+            "tiles": data.tiles.store.digest(config.data.dataset),
+        }
         if config.validation.test_tasks:
             data.sampler("holdout", config)  # what cannot be drawn is told now, not after the last step
         folder = RunFolder(
@@ -178,11 +189,12 @@ class _Run:
             sampling,
             config.outer.tasks,
             config.outer.steps,
-            {"start": _start_checksum(config)},
+            inputs,
             first=processes.first,
         )
         if (config.out / STATE).is_file():
             notes = read_notes(config.out / STATE)
+            _refuse_other_tiles(config, notes, inputs["tiles"])
             data.sampler("train", config).restore(notes["tasks"])
             load_training(training, config.out / STATE)
             folder.scores = notes["scores"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +61,11 @@ threads = 1
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiles of five classes that differ in brightness: regions 3 and 4 train, 1 validates, 8 tests."""
-    path = tmp_path_factory.mktemp("tiles") / "store"
+    return make_store(tmp_path_factory.mktemp("tiles") / "store", step=1000)
+
+
+def make_store(path: Path, step: int) -> Path:
+    """A store whose classes are `step` apart in brightness."""
     rng, count = np.random.default_rng(0), TILES * len(REGIONS)
     codes = np.tile(np.arange(TILES) % CLASSES + 1, len(REGIONS))
     rows = [
@@ -68,7 +73,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
          "class_code": i % CLASSES + 1, "class_name": DFC2020.names[i % CLASSES]}
         for region, season in REGIONS for i in range(TILES)
     ]  # fmt: skip
-    pixels = 1000 * codes[:, None, None, None] + rng.normal(0, 300, (count, *S2.shape))
+    pixels = step * codes[:, None, None, None] + rng.normal(0, 300, (count, *S2.shape))
     create_dataset(path, "sim", (S2,), DFC2020, count, settings={})
     write_shard(
         path, "sim", 0, {"s2": pixels.clip(1).astype(np.uint16)}, index_frame(rows).drop(columns="slot")
@@ -195,6 +200,21 @@ def test_other_settings_are_refused_with_every_difference_until_restart(
     assert landmeta("train", changed, "--restart").code == 0
     assert landmeta("train", config(steps=3, rate=0.2, outer="clip_norm = 1.0")).code == 0
     assert [e["step"] for e in log(tmp_path / "run") if "loss" in e] == [1, 2, 3]
+
+
+def test_a_run_does_not_go_on_with_tiles_that_were_ingested_anew(
+    landmeta: Callable[..., Said], config, store: Path, tmp_path: Path
+) -> None:
+    path = config(steps=1)
+    assert landmeta("train", path).code == 0
+    moved, other = shutil.copytree(store, tmp_path / "moved"), make_store(tmp_path / "other", step=900)
+    path.write_text(path.read_text().replace(str(store), str(moved)))
+    assert landmeta("train", path).code == 0
+    path.write_text(path.read_text().replace(str(moved), str(other)))
+    said = landmeta("train", path)
+    assert said.code == 2
+    assert "holds other tiles of sim than when the run began" in said.err
+    assert "--restart" in said.err
 
 
 def test_a_run_is_not_written_over_by_another_one(
