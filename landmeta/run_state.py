@@ -68,7 +68,11 @@ def load_training(training: Training, path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    tensors, header = read_tensors(path, as_stored=True)
+    try:
+        tensors, header = read_tensors(path, as_stored=True)
+    except CheckpointError as error:
+        error.hint = "--restart starts anew; or choose another out"
+        raise
     if header["format"] != STATE_FORMAT:
         msg = f"{path} has format {header['format']!r}, expected {STATE_FORMAT!r}"
         raise CheckpointError(msg, "choose another out, or remove the file to start anew")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landmeta.errors import BenchError
+from landmeta.errors import BenchError, Interrupted
 from landmeta_cli.bench_data import BenchData
 from landmeta_cli.console import Progress, plain
 from landmeta_cli.provenance import commit, versions
@@ -46,7 +46,7 @@ def run_suite(request: SuiteRequest, *, told: Told, progress: Progress) -> list[
     data = BenchData.open(request, size, progress)
     cells = [replace(cell, dataset=data.dataset) for cell in cells]
     about = {"suite": request.suite, "command": request.command}
-    with _threads(size.threads):
+    with _threads(size.threads), _cells_kept(request.out):
         run_cells(
             cells,
             _Bench(data, size, request.out, progress).work,
@@ -69,6 +69,16 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _cells_kept(out: Path) -> Iterator[None]:
+    """Tell whoever stops the run with Ctrl-C that what is done is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        msg = f"interrupted; cells that are done are kept in {out}"
+        raise Interrupted(msg, "the same command goes on") from None
 
 
 def _deciding(size: Preset) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landmeta.errors import ConfigError
+from landmeta.errors import BenchError, CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from landmeta.bench.cells import Cell
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from landmeta.train_config import TrainConfig
     from landmeta_cli.bench_data import BenchData
     from landmeta_cli.console import Progress
+    from landmeta_cli.train_workflow import TrainResult
 
 
 def train_cell(
@@ -28,24 +29,21 @@ def train_cell(
         The last network with its inner loop, and what a result says of the training.
 
     Raises:
-        ConfigError: A training that was begun before has other settings.
+        BenchError: The log of a training that was done before is gone.
+        CheckpointError: A training that was begun before is damaged.
+        ConfigError: It has other settings.
         Interrupted: The run was asked to stop; its state is saved.
         TrainingError: A loss that is no number.
     """
     from landmeta.bench.curves import convergence, training_curve
     from landmeta_cli.train_folder import LOG
-    from landmeta_cli.train_workflow import train_run
 
     start = _warm_start(cell, size, data, out, progress) if size.warm_up else None
     config = data.train_config(cell, size, out, start=start)
     losses = _losses_by_rate(config, size, data)
     rate = min(losses, key=lambda rate: losses[rate])
     config = replace(config, inner=replace(config.inner, rate=rate))
-    try:
-        done = train_run(config, progress=progress)
-    except ConfigError as error:
-        error.hint = f"remove {config.out}: the same command trains the cell anew; or choose another --out"
-        raise
+    done = _train(config, progress)
     curve = training_curve(done.folder / LOG)
     converged, why = convergence(curve)
     return _learner(done.folder, config), {
@@ -57,6 +55,23 @@ def train_cell(
         "converged": converged,
         "why": why,
     }
+
+
+def _train(config: TrainConfig, progress: Progress) -> TrainResult:
+    """Train as `landmeta train` does, with hints that fit the benchmark, which has no `--restart`."""
+    from landmeta_cli.train_folder import LOG
+    from landmeta_cli.train_workflow import train_run
+
+    anew = f"remove {config.out}: the same command trains the cell anew"
+    try:
+        done = train_run(config, progress=progress)
+    except (ConfigError, CheckpointError) as error:
+        error.hint = f"{anew}; or choose another --out"
+        raise
+    if not (done.folder / LOG).is_file():
+        msg = f"{done.folder / LOG} is gone, which holds the curve of a training that is done"
+        raise BenchError(msg, anew)
+    return done
 
 
 def _warm_start(cell: Cell, size: Preset, data: BenchData, out: Path, progress: Progress) -> Path:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +64,21 @@ def test_a_file_is_no_folder_of_results(inside: str, tmp_path: Path, landmeta: L
     assert said.code == 2
     assert f"error: {tmp_path / 'file'} is a file, expected a folder for the run\n" in said.err
     assert "hint: give another --out" in said.err
+
+
+def test_ctrl_c_says_that_what_is_done_is_kept(
+    tmp_path: Path, landmeta: Landmeta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    opened = SimpleNamespace(dataset="here", settings=dict, notes=dict)
+    monkeypatch.setattr("landmeta_cli.bench_data.BenchData.open", lambda *_: opened)
+    monkeypatch.setattr("landmeta.bench.cells.run_cells", stops)
+    said = landmeta("bench", "run", "000/table1a", "--out", tmp_path / "bench")
+    assert said.code == 130
+    assert f"cells that are done are kept in {tmp_path / 'bench'}" in said.err
+    assert "hint: the same command goes on" in said.err
 
 
 def test_cells_that_failed_or_are_outdated_are_told_with_a_hint(
