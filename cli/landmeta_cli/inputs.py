@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landmeta.errors import ImageryError, LabelError
+from landmeta.errors import ImageryError, LabelError, RegionError
 from landmeta_cli.requests import AdaptRequest
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def read_inputs(request: AdaptRequest) -> Inputs:
     from landmeta.labels import read_labels
     from landmeta.raster import open_imagery
 
-    region = resolved(request.region)
+    region = resolved(request.region, request.imagery)
     paths, label_path, column = _sources(request, region)
     imagery = open_imagery(paths, bands=request.bands, scale=request.scale, offset=request.offset)
     mapped = clip(imagery, region)
@@ -65,13 +65,25 @@ def read_inputs(request: AdaptRequest) -> Inputs:
     return Inputs(name, imagery, mapped, outline_of(region), labels, read)
 
 
-def resolved(region: str | None) -> Region | None:
-    """The region that a `--region` argument names, None where there was none."""
+def resolved(region: str | None, imagery: tuple[Path, ...] = ()) -> Region | None:
+    """The region that a `--region` argument names for the imagery given, None where there was none.
+
+    Raises:
+        RegionError: It is unknown, brings imagery of its own, or is one of a tile store.
+    """
     if region is None:
         return None
     from landmeta_catalog.regions import resolve_region
+    from landmeta_catalog.store_regions import find_store_region
 
-    return resolve_region(region)
+    if place := find_store_region(region):
+        msg = f"{region} is the region {place.name} of a tile store, expected a part of the imagery"
+        raise RegionError(msg, f"leave out --region; landmeta adapt --region {region} maps the store's tiles")
+    found = resolve_region(region)
+    if found.imagery and imagery:  # it has no outline: all of the imagery would be mapped under its name
+        msg = f"the region {found.name} brings its own imagery, --imagery was given too"
+        raise RegionError(msg, "leave out --region to map all of the imagery")
+    return found
 
 
 def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, ...], Path, str | None]:
@@ -85,7 +97,7 @@ def _sources(request: AdaptRequest, region: Region | None) -> tuple[tuple[Path, 
     if not paths:
         msg = "there is nothing to map: neither imagery nor a region was given"
         raise ImageryError(msg, "--imagery PATH, or --region demo to try it")
-    labels = request.labels or (region.labels if region and not request.imagery else None)
+    labels = request.labels or (region.labels if region else None)
     if labels is None:
         msg = "there are no labels: the model learns the classes of the map from them"
         raise LabelError(msg, "--labels PATH: polygons, points, a label raster or a folder class/tile.tif")

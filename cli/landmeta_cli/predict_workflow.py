@@ -124,7 +124,7 @@ def prepare(request: PredictRequest) -> Prepared:
         ImageryError: The imagery cannot be understood, lacks a band of the model, has pixels of quite
             another size than those the model was adapted on, or a scale that was only inferred where the
             model's was not and differs.
-        RegionError: The region is unknown or misses the imagery.
+        RegionError: The region is unknown, misses the imagery or has its own.
     """
     from landmeta.checkpoints import load_ensemble, read_header
     from landmeta.raster import open_imagery
@@ -132,7 +132,7 @@ def prepare(request: PredictRequest) -> Prepared:
     device, folder = _device(request), model_folder(request.run)
     model = load_ensemble(folder).to(device)
     notes, _ = read_header(folder / MODEL)
-    region = resolved(request.region)
+    region = resolved(request.region, request.imagery)
     whole = open_imagery(request.imagery, bands=request.bands, scale=request.scale, offset=request.offset)
     check_scale(whole, model.bands, notes, request.offset)
     imagery = clip(fitting(whole, model.bands.names, notes.get("pixel_m")), region)

@@ -244,13 +244,26 @@ def _draw(
 ) -> tuple[Task, Bool[np.ndarray, "query"]]:
     """The task of the region-season, and which of its query tiles lie apart."""
     rng = np.random.default_rng(seed)
-    task = region_task(table, place.region, place.season, shots=shots, rng=rng, blocked=False)
+    try:
+        task = region_task(table, place.region, place.season, shots=shots, rng=rng, blocked=False)
+    except DataError as error:
+        error.hint = _fewer_shots(table)
+        raise
     positions = np.full(int(table.row.max()) + 1, -1)
     positions[table.row] = np.arange(len(table.row))
     near, places = np.zeros(len(table.row), bool), table.places()
     for tile in positions[task.support]:
         near |= places.near(int(tile))
     return task, ~near[positions[task.query]]
+
+
+def _fewer_shots(table: TileTable) -> str:
+    """How two classes of a region-season can be mapped, which is the least."""
+    counts = sorted(np.unique(table.code, return_counts=True)[1].tolist(), reverse=True)
+    most = counts[1] - 1 if len(counts) > 1 else 0
+    if most:
+        return f"--shots {most} is the most that maps two classes"
+    return "no --shots maps two classes of this region: take another, or labels of your own with --labels"
 
 
 def _dropped(table: TileTable, unmapped: Bool[np.ndarray, "tile"], shots: int) -> list[str]:

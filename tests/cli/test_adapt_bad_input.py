@@ -107,6 +107,10 @@ def catalogue_region(scene: Scene) -> Options:
     return {"region": "dfc2020/capetown-autumn", "imagery": None}
 
 
+def demo_region(scene: Scene) -> Options:
+    return {"region": "demo"}
+
+
 def unknown_region(scene: Scene) -> Options:
     return {"region": "atlantis"}
 
@@ -183,6 +187,7 @@ CASES = [
     (region_upside_down, "west|region|box|bounds"),
     (country, "Kenya"),
     (catalogue_region, "no imagery.*capetown"),
+    (demo_region, "demo brings its own imagery"),
     (unknown_region, "atlantis"),
     (truncated, r"cut\.tif"),
     (empty_file, r"empty\.tif"),

@@ -253,3 +253,30 @@ def test_labels_of_ones_own_on_a_store_region_are_all_that_is_told_of(store: Pat
     inputs = read_store_inputs(request, place)
     assert inputs.imagery.warnings == ()
     assert sorted(inputs.labels.legend.names) == ["field", "wood"]
+
+
+def test_predict_says_that_it_takes_no_region_of_a_store(
+    store: Path, adapted: Path, tmp_path: Path, landmeta: Callable[..., Said]
+) -> None:
+    region = f"{store}/capetown-autumn"
+    given = ("--imagery", adapted.parent / "scene.tif", "--region", region, "--out", tmp_path / "run")
+    said = landmeta("predict", adapted, *given)
+    assert said.code == 2
+    assert f"{region} is the region dfc2020/CapeTown-autumn of a tile store" in said.err
+    assert f"landmeta adapt --region {region}" in said.err
+
+
+@pytest.mark.parametrize(("counts", "advice"), [((8, 4, 2), "--shots 3 is the most"), ((8, 1), "no --shots")])
+def test_too_many_shots_are_answered_with_the_most_that_map(
+    counts: tuple[int, ...], advice: str, tmp_path: Path
+) -> None:
+    codes = [code for code, count in zip((6, 1, 5), counts, strict=False) for _ in range(count)]
+    tiles = np.resize(codes, 144).reshape(12, 12)
+    rows = tile_rows(tiles.repeat(SIDE, 0).repeat(SIDE, 1), "autumn")[: len(codes)]
+    create_dataset(tmp_path / "store", "dfc2020", (S2,), LEGEND, len(codes), settings={})
+    frame = index_frame(rows).drop(columns="slot")
+    write_shard(tmp_path / "store", "dfc2020", 0, {"s2": np.ones((len(codes), *S2.shape), np.uint16)}, frame)
+    finish_dataset(tmp_path / "store", "dfc2020", index_frame([]))
+    with pytest.raises(DataError, match="fewer than two classes have more than 9 tiles") as error:
+        open_store_scene(StoreRegion(tmp_path / "store", "dfc2020", "CapeTown", "autumn"), shots=9)
+    assert error.value.hint.startswith(advice)
