@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from landmeta.errors import BenchError
+from landmeta.errors import BenchError, DataError
 
 if TYPE_CHECKING:
     from landmeta.bench.cells import Cell
@@ -60,7 +61,7 @@ class BenchData:
         """Open the store of a request, or simulate it, and draw the test tasks.
 
         Raises:
-            BenchError: No store, and a preset that does not simulate.
+            BenchError: No store, and a preset that does not simulate; no table of tasks where one is named.
             DataError: No dataset there, or too few tiles in the regions held out.
         """
         from landmeta.bench.evaluation import Trial
@@ -68,20 +69,26 @@ class BenchData:
         from landmeta.bench.trials import balanced_tasks, region_tasks
         from landmeta_catalog.training_tasks import TrainingData
 
+        if request.published is not None and not request.published.is_file():
+            msg = f"{request.published} is no file, expected the CSV of published tasks"
+            raise BenchError(msg, "leave out --tasks, or give the path of the table")
         store = _ensure_store(request, progress)
         dataset, split, bands = _dataset(store, request.dataset, size)
         placed = _at_side(store, dataset, size.side, request.out, progress)
         store, gap = placed[dataset]
         data = TrainingData.open(_data_config(store, dataset, bands, split))
         regions_of, table, tiles = _region_tiles(data, dataset, placed)
-        drawn = region_tasks(
-            table,
-            shots=size.region_shots,
-            draws=size.region_draws,
-            limit=size.region_queries,
-            least=size.least_regions,
-            gap=placed[regions_of][1],
-        )
+        with _drawn_from(dataset):
+            balanced = balanced_tasks(data.parts["holdout"], size.test_tasks, gap=gap)
+        with _drawn_from(regions_of):
+            drawn = region_tasks(
+                table,
+                shots=size.region_shots,
+                draws=size.region_draws,
+                limit=size.region_queries,
+                least=size.least_regions,
+                gap=placed[regions_of][1],
+            )
         return cls(
             store=store,
             gap=gap,
@@ -89,9 +96,7 @@ class BenchData:
             bands=bands,
             split=split,
             tasks=data,
-            balanced=Trial(
-                data.tiles, balanced_tasks(data.parts["holdout"], size.test_tasks, gap=gap), QUERIES
-            ),
+            balanced=Trial(data.tiles, balanced, QUERIES),
             regions=Trial(tiles, drawn.asked, REGION_BATCH, drawn.whole),
             regions_of=regions_of,
             published=_published(request, data, dataset),
@@ -146,6 +151,16 @@ class BenchData:
             start=str(start) if start else None,
         )
         return parse_config(tables)
+
+
+@contextmanager
+def _drawn_from(dataset: str) -> Iterator[None]:
+    """Give an error of drawing test tasks a hint that fits: their size is the preset's, not the user's."""
+    try:
+        yield
+    except DataError as error:
+        error.hint = f"ingest more tiles of {dataset}, of neighbouring patches too, or take another --dataset"
+        raise
 
 
 def _digest(tasks: Iterable[Sequence[Task]]) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from landmeta.bench.evaluation import Trial
-from landmeta.errors import BenchError
+from landmeta.bench.presets import PRESETS
+from landmeta.errors import BenchError, DataError
 from landmeta.legend import legend_for
 from landmeta.splits import GAP
 from landmeta_catalog.store import TileStore
@@ -19,26 +20,27 @@ from landmeta_catalog.store_writer import create_dataset, finish_dataset, write_
 from landmeta_catalog.tile_inputs import TileInputs
 from landmeta_catalog.tiles import ArraySpec
 from landmeta_cli.bench_data import BenchData, _at_side
+from landmeta_cli.requests import SuiteRequest
 
 
-def put(store: Path, name: str, side: int, value: int = 1) -> None:
-    """A dataset of two tiles of `side` pixels, all of one value."""
-    spec = ArraySpec("s2", ("B02",), "uint16", 1e-4, 0.0, 0, side)
+def put(store: Path, name: str, side: int, value: int = 1, regions: tuple[str, ...] = ("8", "8")) -> None:
+    """A dataset of tiles of `side` pixels, all of one value, one in each of the regions."""
+    spec, count = ArraySpec("s2", ("B02",), "uint16", 1e-4, 0.0, 0, side), len(regions)
     rows = pd.DataFrame(
         {
-            "region": "8",
+            "region": regions,
             "season": "summer",
-            "patch": ["p0", "p1"],
+            "patch": [f"p{i}" for i in range(count)],
             "quadrant": "",
-            "block": ["p0", "p1"],
-            "class_code": [1, 2],
-            "class_name": ["forest", "water"],
+            "block": [f"p{i}" for i in range(count)],
+            "class_code": [1 + i % 2 for i in range(count)],
+            "class_name": [("forest", "water")[i % 2] for i in range(count)],
             "pixel": 10.0,
             "side": side,
         }
     )
-    create_dataset(store, name, [spec], legend_for(["forest", "water"], [1, 2]), 2, settings={})
-    write_shard(store, name, 0, {"s2": np.full((2, 1, side, side), value, np.uint16)}, rows)
+    create_dataset(store, name, [spec], legend_for(["forest", "water"], [1, 2]), count, settings={})
+    write_shard(store, name, 0, {"s2": np.full((count, 1, side, side), value, np.uint16)}, rows)
     finish_dataset(store, name, rows.iloc[:0])
 
 
@@ -100,3 +102,13 @@ def test_settings_tell_tiles_that_are_only_tested_on(tmp_path: Path) -> None:
         found.append(BenchData(regions_of="dfc2020", **shared).settings())
         assert BenchData(regions_of="sen12ms", **shared).settings()["regions_checksum"] is None
     assert {key for key in found[0] if found[0][key] != found[1][key]} == {"regions_checksum"}
+
+
+def test_too_few_tiles_for_the_test_tasks_are_answered_with_what_a_user_can_change(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    put(store, "here", 8, regions=("a", "b", "c"))
+    request = SuiteRequest(suite="000/table1a", preset="smoke", data=store, out=tmp_path / "out")
+    with pytest.raises(DataError, match="no region-season has at least 4 classes") as caught:
+        BenchData.open(request, PRESETS["smoke"], lambda *_: None)
+    assert "--dataset" in caught.value.hint
+    assert "blocked" not in caught.value.hint

@@ -39,6 +39,7 @@ def test_the_list_names_every_suite_with_its_state(landmeta: Landmeta) -> None:
         (("run", "000/table1a", "--preset", "large"), "--preset is one of smoke, small, paper"),
         (("run", "000/table1a", "--preset", "paper"), "--data STORE"),
         (("run", "000/table1a", "--row", "bgn"), "rows are"),
+        (("run", "000/table1a", "--tasks", "nowhere.csv"), "leave out --tasks"),
         (("report", "nowhere"), "holds no results"),
     ],
 )
