@@ -46,14 +46,15 @@ class StoreRegion:
 
     @property
     def name(self) -> str:
-        """Dataset, region and season in one word, as `dfc2020/CapeTown-autumn`."""
-        return f"{self.dataset}/{_word(self.region, self.season)}"
+        """Dataset, region and season in one word, as `dfc2020/CapeTown-autumn`; either may have no name."""
+        return "/".join(filter(None, (self.dataset, _word(self.region, self.season))))
 
 
 def find_store_region(text: str) -> StoreRegion | None:
     """The region-season that `STORE/REGION`, `STORE/REGION-SEASON` or `STORE/DATASET/REGION-SEASON` names.
 
-    None where no part of `text` is a tile store: it then means something else.
+    `STORE` alone names the only one that it holds. None where no part of `text` is a tile store: it then
+    means something else.
 
     Raises:
         RegionError: the store has no such region, or several.
@@ -65,7 +66,8 @@ def find_store_region(text: str) -> StoreRegion | None:
         return None
     wanted = path.relative_to(store).as_posix().casefold()
     known = _known(store)
-    found = [place for place in known if wanted in _spellings(place)]
+    alone = wanted == "." and len(known) == 1
+    found = known if alone else [place for place in known if wanted in _spellings(place)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(place.name for place in (found or known)[:8])
@@ -98,7 +100,8 @@ def _word(region: str, season: str) -> str:
 def _spellings(place: StoreRegion) -> set[str]:
     short = {_word(place.region, place.season), _word(place.season, place.region), place.region}
     short |= {f"{place.region}/{place.season}", f"{place.season}/{place.region}"}
-    return {name.casefold() for name in short | {f"{place.dataset}/{name}" for name in short}}
+    names = short | {f"{place.dataset}/{name}" for name in short} | {place.name}
+    return {name.casefold() for name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,6 +266,21 @@ def test_predict_says_that_it_takes_no_region_of_a_store(
     assert f"landmeta adapt --region {region}" in said.err
 
 
+def test_the_only_region_of_a_store_is_found_though_it_has_no_name(tmp_path: Path) -> None:
+    """A folder of classes may hold tiles that belong to no region."""
+    rows = [{**row, "region": "", "season": ""} for row in tile_rows(np.full((SCENE, SCENE), 6), "autumn")]
+    store, frame = tmp_path / "store", index_frame(rows[:2]).drop(columns="slot")
+    create_dataset(store, "mine", (S2,), LEGEND, 2, settings={})
+    write_shard(store, "mine", 0, {"s2": np.ones((2, *S2.shape), np.uint16)}, frame)
+    finish_dataset(store, "mine", index_frame([]))
+    expected = StoreRegion(store, "mine", "", "")
+    assert find_store_region(str(store)) == expected
+    assert find_store_region(f"{store}/{expected.name}") == expected
+    with pytest.raises(RegionError, match="no region 'elsewhere'") as error:
+        find_store_region(f"{store}/elsewhere")
+    assert error.value.hint == f"--region {store}/mine"
+
+
 @pytest.mark.parametrize(("counts", "advice"), [((8, 4, 2), "--shots 3 is the most"), ((8, 1), "no --shots")])
 def test_too_many_shots_are_answered_with_the_most_that_map(
     counts: tuple[int, ...], advice: str, tmp_path: Path
