@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MODEL = "model.safetensors"
 _TRIED = 64  # blocks that are looked at for one with data, all over the map
+_WORKERS_A_CPU = 16  # more take memory and time to begin, and the machine with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def prepare(request: PredictRequest) -> Prepared:
     """Load the model, open the imagery and see that they fit.
 
     Raises:
-        ClusterError: Both a scheduler and workers of this machine are asked for.
+        ClusterError: Both a scheduler and workers of this machine are asked for, or far too many of these.
         DeviceError: CUDA is asked for where there is none, or for a cluster.
         CheckpointError: There is no model in the run, or it is damaged.
         ImageryError: The imagery cannot be understood, lacks a band of the model, has pixels of quite
@@ -163,6 +165,10 @@ def _device(request: PredictRequest) -> DeviceName:
             f"there are two clusters to map on: the one at {request.scheduler} and {request.workers} workers"
         )
         raise ClusterError(msg, "give --scheduler or --workers, not both")
+    cpus = os.cpu_count() or 1
+    if request.workers > _WORKERS_A_CPU * cpus:
+        msg = f"{request.workers:,} workers are too many for the {cpus} CPUs of this machine"
+        raise ClusterError(msg, f"--workers {cpus}, or --scheduler to map on other machines")
     if not (request.scheduler or request.workers):
         return device_for(request.device, _out(request), resume=request.resume)
     if request.device == "cuda":

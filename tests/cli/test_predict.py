@@ -382,3 +382,12 @@ def test_stability_that_was_not_measured_is_told(
     assert said.code == 0, said.err
     assert "stability was not measured: none of the blocks drawn, 68 at most, has data" in said.err
     assert not (tmp_path / "run" / "stability.tif").exists()
+
+
+def test_more_workers_than_a_machine_can_hold_are_refused(
+    adapted: Path, landmeta: Callable[..., Said]
+) -> None:
+    said = landmeta("predict", adapted, "--imagery", adapted.parent / "scene.tif", "--workers", "100000")
+    assert said.code == 2
+    assert "100,000 workers are too many" in said.err
+    assert "hint: --workers " in said.err
