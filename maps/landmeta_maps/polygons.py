@@ -119,9 +119,10 @@ def without_small(codes: np.ndarray, least: int) -> np.ndarray:
     return codes
 
 
-def _names(legend: Legend, codes: np.ndarray) -> list[str]:
+def _names(legend: Legend, codes: np.ndarray) -> np.ndarray:
     names = dict(zip(legend.codes, legend.names, strict=True))
-    return [names[int(code)] for code in codes]
+    # Of a list without names pandas makes numbers, and the first table says what the file's columns are.
+    return np.array([names[int(code)] for code in codes], object)
 
 
 def _placed(outlines: np.ndarray, at: Affine) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -92,6 +93,21 @@ def test_straight_borders_of_any_length_have_vertices_at_their_ends_only(
     assert table.geometry.area.tolist() == [100.0 * (codes == code).sum() for code in table.code]
     if side > max(codes.shape):
         assert table.geometry.count_coordinates().max() < 10
+
+
+@pytest.mark.parametrize("least", [0.0, 1e9])
+def test_the_class_is_text_where_no_patch_lies_within_the_first_tile(
+    class_map: ClassMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: float
+) -> None:
+    monkeypatch.setattr("landmeta_maps.outlines._SIDE", 30)
+    codes = np.full_like(class_map.codes, 255)
+    codes[40:, 40:] = 2
+    block = replace(class_map, codes=codes).block
+    write_polygons(tmp_path, write_map([block], class_map.grid, class_map.legend, tmp_path), least)
+    path = tmp_path / "polygons.gpkg"
+    kinds = pyogrio.read_info(path, layer=LAYER)
+    assert dict(zip(kinds["fields"], kinds["dtypes"], strict=True))["class"] == "object"
+    assert pyogrio.read_dataframe(path)["class"].tolist() == ([] if least else ["open water"])
 
 
 def test_the_style_beside_the_file_goes_by_a_column_of_it_and_knows_all_its_values(
