@@ -110,12 +110,14 @@ def contested(
 ) -> NDArray[np.bool_]:
     """Whether the centre of each pixel is in a polygon of another class than its own."""
     polygons = np.flatnonzero(shapely.get_type_id(geometry) == 3)
-    tree, at = shapely.STRtree(geometry[polygons]), grid.transform
+    shapes, at = geometry[polygons], grid.transform
     found = np.zeros(len(covered.rows), bool)
     for begin in range(0, len(found), _AT_ONCE):
         part = slice(begin, begin + _AT_ONCE)
         xs, ys = at.c + (covered.cols[part] + 0.5) * at.a, at.f + (covered.rows[part] + 0.5) * at.e
-        pixel, polygon = tree.query(shapely.points(xs, ys), predicate="within")
+        # GEOS prepares what is asked for, not what is in the tree: polygons may have a million vertices.
+        centres = shapely.STRtree(np.asarray(shapely.points(xs, ys), object))
+        polygon, pixel = centres.query(shapes, predicate="contains")
         other = classes[polygons[polygon]] != classes[covered.owner[part][pixel]]
         found[begin + pixel[other]] = True
     return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import geopandas
@@ -118,6 +119,18 @@ def test_pixels_drawn_from_a_polygon_are_not_in_one_of_another_class(
     assert pixels_of(labels, "c") == {(35, 40), (36, 40)}
     assert pixels_of(labels, "b") < block(0, 20, 30, 10)
     assert any("under labels of different classes" in line for line in labels.warnings)
+
+
+def test_pixels_drawn_from_a_polygon_of_very_many_vertices_are_read_in_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta.labels._MOST_OF_CLASS", 30_000)
+    shapes = [shapely.segmentize(area(0, 0, 290, 200), 0.02), area(292, 0, 4, 4)]
+    file = write_vector(tmp_path / "a.gpkg", shapes, ["a", "b"])
+    started = time.perf_counter()
+    labels = read_labels(file, flat_imagery(300, 300))
+    assert len(labels) == 30_016
+    assert time.perf_counter() - started < 20
 
 
 # --- overlaps --------------------------------------------------------------------------------------
