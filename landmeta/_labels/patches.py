@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +70,7 @@ def find_patches(
     for top, left, codes in strips:
         present = np.unique(codes)
         for code in present[present != 0].tolist():
-            flat, piece = pieces.add(code, codes == code, top, left)
-            rows, cols = flat // codes.shape[1] + top, flat % codes.shape[1] + left
+            rows, cols, piece = pieces.add(code, codes == code, top, left)
             draws.setdefault(code, Draw(most, rng)).add(rows * width + cols, piece)
         pieces.end_strip()
     counts = {code: draws[code].seen for code in sorted(draws)}
@@ -116,15 +115,15 @@ class _Pieces:
         self._above: dict[int, Ints] = {}
         self._below: dict[int, Ints] = {}
 
-    def add(self, code: int, mask: NDArray[np.bool_], top: int, left: int) -> tuple[Ints, Ints]:
-        """Find the pieces of one code in a strip: position of its pixels (flat) and the piece of each."""
+    def add(self, code: int, mask: NDArray[np.bool_], top: int, left: int) -> tuple[Ints, Ints, Ints]:
+        """Find the pieces of one code in a strip: row and column of its pixels and the piece of each."""
         found, count = ndimage.label(mask, _CORNERS_TOUCH)
         flat = np.flatnonzero(mask)
         own = found.ravel()[flat].astype(np.int64) - 1
-        spans = [(rows.start, cols.start, rows.stop, cols.stop) for rows, cols in ndimage.find_objects(found)]
+        rows, cols = flat // mask.shape[1] + top, flat % mask.shape[1] + left
         self._codes.append(np.full(count, code, np.int64))
         self._sizes.append(np.bincount(own, minlength=count))
-        self._boxes.append(np.array(spans, np.int64) + (top, left, top, left))
+        self._boxes.append(_boxes(own, (rows, cols, rows + 1, cols + 1), count))
         first, last = (
             np.where(line > 0, line + (self._count - 1), -1).astype(np.int64) for line in found[[0, -1]]
         )
@@ -133,7 +132,7 @@ class _Pieces:
         self._below[code] = last
         piece = own + self._count
         self._count += count
-        return flat, piece
+        return rows, cols, piece
 
     def _link(self, above: Ints, below: Ints) -> None:
         """Join the pieces on two adjoining lines that touch, corners included."""
@@ -156,11 +155,17 @@ class _Pieces:
         codes, sizes = np.empty(count, np.int64), np.zeros(count, np.int64)
         codes[patch] = np.concatenate(self._codes)
         np.add.at(sizes, patch, np.concatenate(self._sizes))
-        spans = np.concatenate(self._boxes)
-        boxes = np.repeat([[np.iinfo(np.int64).max] * 2 + [0] * 2], count, axis=0)
-        np.minimum.at(boxes[:, :2], patch, spans[:, :2])
-        np.maximum.at(boxes[:, 2:], patch, spans[:, 2:])
-        return patch.astype(np.int64), codes, sizes, boxes
+        patch = patch.astype(np.int64)
+        return patch, codes, sizes, _boxes(patch, np.concatenate(self._boxes).T, count)
+
+
+def _boxes(owner: Ints, sides: Sequence[Ints] | Ints, count: int) -> Ints:
+    """The box, (owner, 4), about all boxes of each owner; `sides` are those of one box each, (4, box)."""
+    low, high = np.full((2, count), np.iinfo(np.int64).max), np.zeros((2, count), np.int64)
+    for axis in (0, 1):
+        np.minimum.at(low[axis], owner, sides[axis])
+        np.maximum.at(high[axis], owner, sides[axis + 2])
+    return np.concatenate([low, high]).T
 
 
 def outlines(patches: Patches, grid: GeoBox) -> NDArray[np.object_]:
