@@ -31,7 +31,8 @@ class Patches:
     Attributes:
         pixels: The pixels kept, from the top left; `owner` is the patch of each, 0..n-1.
         patch_code: Code of each patch.
-        boxes: First row and column of each patch and the ones after its last, (patch, 4).
+        boxes: First row and column of each patch and the ones after its last, (patch, 4); a part of a cut
+            one may be smaller than its box, what of the patch's own lies within the square.
         counts: Labelled pixels of each code in the whole raster, by code.
     """
 
@@ -57,7 +58,7 @@ def find_patches(
     """Patches of pixels of one code that touch, corners included, and at most `most` pixels a code of them.
 
     Where a code has more, each of its pixels is as likely to be kept as any other. The memory needed is that
-    of a strip, of the pixels kept and of 50 bytes a patch.
+    of a strip, of the pixels kept and of 170 bytes a patch.
 
     Args:
         strips: First row, first column and codes (y, x) of adjoining strips of one width, 0 = no label.
