@@ -16,6 +16,7 @@ from landmeta._labels.pixels import Ints, window
 from landmeta.errors import LabelError
 
 _SIDE = 512  # pixels of a block's side, and rows of a strip
+_LARGEST = 2.0**63  # beyond it is no int64; -3.4e38 is what GIS leave where a float raster has no data
 
 
 def code_strips(file: RasterFile, grid: GeoBox) -> Iterator[tuple[int, int, Ints]]:
@@ -25,7 +26,7 @@ def code_strips(file: RasterFile, grid: GeoBox) -> Iterator[tuple[int, int, Ints
     NaN. Each strip is as wide as all others and begins where the one before it ends.
 
     Raises:
-        LabelError: the raster holds numbers that are not whole.
+        LabelError: the raster holds numbers that are not whole, or no 64-bit integers.
     """
     side = _block_side(file, grid)
     first_row, first_col, last_row, last_col = _under(file, grid)
@@ -71,11 +72,11 @@ def _codes_at_centres(file: RasterFile, grid: GeoBox, row: int, col: int, rows: 
     nodata = file.nodata[0]
     labelled = np.isfinite(values) if nodata is None else np.isfinite(values) & (values != nodata)
     values = np.where(labelled, values, 0)
-    if (values != np.rint(values)).any():
-        msg = (
-            f"{file.path} holds {values[values != np.rint(values)][0]:g}, expected whole numbers, class codes"
-        )
-        raise LabelError(msg, "--labels takes a raster of class codes")
+    strange = values[(values != np.rint(values)) | (abs(values) >= _LARGEST)]
+    if len(strange):
+        msg = f"{file.path} holds {strange[0]:g}, expected whole numbers, class codes"
+        hint = "--labels takes a raster of class codes; gdal_edit -a_nodata says which number is no label"
+        raise LabelError(msg, hint)
     out[inside] = values.astype(np.int64)
     return out
 

@@ -226,3 +226,10 @@ def test_whole_numbers_in_a_float_raster_are_codes_and_nan_is_none(tmp_path: Pat
 
 def test_a_raster_of_fractions_holds_no_classes(tmp_path: Path) -> None:
     assert "0.5" in str(label_error(write_raster(tmp_path / "a.tif", np.full((40, 50), 0.5, np.float32))))
+
+
+@pytest.mark.parametrize("value", [np.float32(-3.4028235e38), np.uint64(2**63)])
+def test_numbers_too_large_for_codes_are_named(tmp_path: Path, value: np.generic) -> None:
+    codes = np.ones((40, 50), value.dtype)
+    codes[:, :20], codes[0] = 2, value
+    assert f"holds {value:g}," in str(label_error(write_raster(tmp_path / "a.tif", codes)))
