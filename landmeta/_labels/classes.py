@@ -13,7 +13,7 @@ from landmeta._labels.features import ClassValue
 from landmeta.errors import LabelError
 from landmeta.legend import NODATA, Legend, legend_for
 
-_MOST_CLASSES = 254
+MOST_CLASSES = 254
 _DIGITS = re.compile(r"-?[0-9]{1,18}")
 _LISTED = 12
 _NOTHING_SAID = Categories()
@@ -37,8 +37,8 @@ def number_classes(
     apart = len(set(numbers.values())) == len(values)
     if legend is not None:
         return *_of_legend(values, numbers if apart else {}, legend), []
-    if len(values) > _MOST_CLASSES:
-        msg = f"the labels have {len(values)} different classes, expected at most {_MOST_CLASSES}"
+    if len(values) > MOST_CLASSES:
+        msg = f"the labels have {len(values)} different classes, expected at most {MOST_CLASSES}"
         raise LabelError(msg, "--label-column says which column holds the class")
     names = {value: f"class {value}" if numbers else value for value in values}
     if apart:

@@ -15,8 +15,10 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from landmeta._labels.classes import MOST_CLASSES
 from landmeta._labels.draw import Draw
 from landmeta._labels.pixels import Covered, Ints
+from landmeta.errors import LabelError
 
 _CORNERS_TOUCH = np.ones((3, 3), np.int8)
 _TRACED = 1 << 24  # pixels of the frame about all patches that are outlined exactly
@@ -66,11 +68,17 @@ def find_patches(
         rng: Draws the pixels.
         most: Pixels kept of a code.
         largest: Patches of more pixels than a square of so many a side are cut on a grid of such squares.
+
+    Raises:
+        LabelError: there are more codes than a map can have classes.
     """
     pieces, draws = _Pieces(), dict[int, Draw]()
     for top, left, codes in strips:
-        present = np.unique(codes)
-        for code in present[present != 0].tolist():
+        present = set(np.unique(codes).tolist()) - {0}
+        if len(present | draws.keys()) > MOST_CLASSES:
+            msg = f"the label raster has more than {MOST_CLASSES} different codes, too many for classes"
+            raise LabelError(msg, "--labels takes a raster of class codes, not an image or heights")
+        for code in sorted(present):
             rows, cols, piece = pieces.add(code, codes == code, top, left)
             draws.setdefault(code, Draw(most, rng)).add(rows * width + cols, piece)
         pieces.end_strip()

@@ -228,6 +228,18 @@ def test_a_raster_of_fractions_holds_no_classes(tmp_path: Path) -> None:
     assert "0.5" in str(label_error(write_raster(tmp_path / "a.tif", np.full((40, 50), 0.5, np.float32))))
 
 
+def test_a_raster_of_heights_is_refused_as_soon_as_it_has_too_many_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta._labels.rasters._SIDE", 8)
+    heights = np.arange(1, 2001, dtype=np.int16).reshape(40, 50)
+    file = write_raster(tmp_path / "a.tif", heights)
+    monkeypatch.setattr("landmeta._labels.patches.ndimage.label", None)  # not one patch is looked for
+    error = label_error(file)
+    assert "more than 254 different codes" in str(error)
+    assert "--labels takes a raster of class codes" in error.hint
+
+
 @pytest.mark.parametrize("value", [np.float32(-3.4028235e38), np.uint64(2**63)])
 def test_numbers_too_large_for_codes_are_named(tmp_path: Path, value: np.generic) -> None:
     codes = np.ones((40, 50), value.dtype)
