@@ -109,7 +109,7 @@ def read_labels(
     connected patches, large ones cut into squares, are the groups; 0 and its nodata are no label; names and
     palette of its codes are kept. A folder `class/tile.tif` labels the footprint of each tile. Of clipped
     imagery only the clipped grid is labelled. Where a class has more than 300,000 pixels, so many are drawn:
-    of a raster wherever they lie, of polygons and tiles as many of each.
+    of a raster wherever they lie, of polygons and tiles as many of each large one.
 
     Args:
         path: vector file, label raster or folder.
@@ -200,16 +200,23 @@ def _of_features(features: Features, imagery: Imagery, rng: np.random.Generator)
 
 
 def _shares(geometry: NDArray[np.object_], classes: NDArray[np.int64], grid: GeoBox) -> NDArray[np.int64]:
-    """Pixels to keep of each shape: all, or as many of each where a class has more than can be kept."""
+    """Pixels to keep of each shape: all, or at most so many where its class has more than can be kept."""
     west, south, east, north = grid.boundingbox.bbox
     left, low, right, high = shapely.bounds(geometry).T
     there = (left < east) & (right > west) & (low < north) & (high > south)
-    pixel = abs(grid.transform.a * grid.transform.e)
-    shapes = np.bincount(classes, weights=there)
-    pixels = np.bincount(classes, weights=shapely.area(geometry) * there / pixel)
-    share = np.maximum(_MOST_OF_CLASS // np.maximum(shapes, 1), 1)
-    most: NDArray[np.int64] = np.where(pixels > _MOST_OF_CLASS, share, math.prod(grid.shape)).astype(np.int64)
-    return most[classes]
+    pixels = shapely.area(geometry) * there / abs(grid.transform.a * grid.transform.e)
+    most = np.full(len(geometry), math.prod(grid.shape))
+    for large in np.flatnonzero(np.bincount(classes, weights=pixels) > _MOST_OF_CLASS):
+        most[classes == large] = _level(pixels[classes == large], _MOST_OF_CLASS)
+    return most
+
+
+def _level(sizes: NDArray[np.float64], most: int) -> int:
+    """Of how much at most of each of some sizes the sum is `most`, which is less than all."""
+    sizes = np.sort(sizes)
+    smaller = np.cumsum(sizes) - sizes
+    levels = (most - smaller) / np.arange(len(sizes), 0, -1)
+    return max(int(levels[np.argmax(sizes >= levels)]), 1)
 
 
 def _of_raster(path: Path, imagery: Imagery, target: CRS, rng: np.random.Generator) -> _Found:
