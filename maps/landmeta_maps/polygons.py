@@ -52,9 +52,12 @@ def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int
         with replacing(path) as part:
             # The driver goes by the name's end, and keeps a journal beside the file.
             named = part.with_name(f".part-{path.name}")
-            named.unlink(missing_ok=True)
-            count = sum(_append(table, named) for table in polygons(codes, summary, min_area_ha))
-            named.replace(part)
+            _remove(named)
+            try:
+                count = sum(_append(table, named) for table in polygons(codes, summary, min_area_ha))
+                named.replace(part)
+            finally:
+                _remove(named)
             _forget_changes(path)
     except (OSError, RasterioError, RuntimeError) as error:
         if isinstance(error, OutputError):
@@ -63,6 +66,12 @@ def write_polygons(folder: Path, summary: MapSummary, min_area_ha: float) -> int
         raise OutputError(msg, "free some space, or leave --min-area out") from error
     write_polygon_style(summary.legend, path)
     return count
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, if it is there, and what SQLite had still to write to it."""
+    path.unlink(missing_ok=True)
+    _forget_changes(path)
 
 
 def _forget_changes(path: Path) -> None:

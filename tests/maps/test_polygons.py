@@ -132,6 +132,22 @@ def test_changes_to_an_older_file_are_not_made_to_the_new_one(patchy: ClassMap, 
     assert pyogrio.read_info(tmp_path / "polygons.gpkg", layer=LAYER)["features"] > 0
 
 
+def test_nothing_is_left_of_a_file_that_could_not_be_finished(
+    patchy: ClassMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(table: gpd.GeoDataFrame, path: Path) -> int:
+        path.write_bytes(b"half")
+        path.with_name(f"{path.name}-journal").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    summary = write_map([patchy.block], patchy.grid, patchy.legend, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("landmeta_maps.polygons._append", full_disk)
+    with pytest.raises(OutputError, match="No space left"):
+        write_polygons(tmp_path, summary, 0.1)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_small_patch_joins_its_neighbour_and_a_large_one_stays() -> None:
     codes = np.ones((12, 12), np.uint8)
     codes[1:3, 1:3], codes[6:10, 6:10] = 2, 3
