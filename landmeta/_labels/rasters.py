@@ -41,8 +41,10 @@ def code_strips(file: RasterFile, grid: GeoBox) -> Iterator[tuple[int, int, Ints
 
 def _block_side(file: RasterFile, grid: GeoBox) -> int:
     """A finer label raster has more pixels under a block: smaller blocks then, for the same memory."""
-    finer = abs(grid.transform.a) / abs(file.transform.a) if CRS(file.crs) == grid.crs else 1.0
-    return int(np.clip(8 * _SIDE / max(finer, 1.0), 16, _SIDE))
+    middle = grid.shape[0] // 2, grid.shape[1] // 2
+    rows, cols = _label_positions(file, grid, *middle, 2, 2)  # in the label raster's own CRS
+    finer = max(int(np.ptp(rows)), int(np.ptp(cols)), 1)
+    return int(np.clip(8 * _SIDE // finer, 16, _SIDE))
 
 
 def _under(file: RasterFile, grid: GeoBox) -> tuple[int, int, int, int]:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
 import pytest
 import shapely
 
+from landmeta._imagery.files import RasterFile
 from landmeta.labels import read_labels
 
 from .conftest import (
@@ -226,6 +228,28 @@ def test_whole_numbers_in_a_float_raster_are_codes_and_nan_is_none(tmp_path: Pat
 
 def test_a_raster_of_fractions_holds_no_classes(tmp_path: Path) -> None:
     assert "0.5" in str(label_error(write_raster(tmp_path / "a.tif", np.full((40, 50), 0.5, np.float32))))
+
+
+def test_a_much_finer_raster_in_another_crs_is_read_in_small_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta._labels.rasters._SIDE", 32)
+    read, sizes = RasterFile.read, []
+
+    def counted(file: RasterFile, *window: Any) -> Any:
+        sizes.append(window[-2] * window[-1])
+        return read(file, *window)
+
+    imagery = flat_imagery()
+    everything = geopandas.GeoSeries([area(0, 0, 40, 50)], crs=UTM)
+    west, south, east, north = everything.to_crs("EPSG:4326").total_bounds
+    step = max(east - west, north - south) / 2000  # 40 a pixel of the imagery
+    codes = np.ones((2000, 2000), np.uint8)
+    codes[:, 1000:] = 2
+    file = write_raster(tmp_path / "a.tif", codes, crs="EPSG:4326", at=(west, north), pixel=step)
+    monkeypatch.setattr(RasterFile, "read", counted)
+    assert len(np.unique(read_labels(file, imagery).codes)) == 2
+    assert max(sizes) < codes.size / 8
 
 
 def test_a_raster_of_heights_is_refused_as_soon_as_it_has_too_many_codes(
