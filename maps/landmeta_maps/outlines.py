@@ -32,8 +32,8 @@ def smoothed_outlines(codes: NDArray[np.uint8], least: int) -> Iterator[tuple[Ou
     Pixels of a code that touch by a side are one patch; one of fewer than `least` pixels is left out. Steps
     of one pixel are smoothed away, each common border once, so that polygons neither overlap nor leave gaps
     (Visvalingam-Whyatt on a coverage); only pixels at a border change their class by it. Tiles of 1,024 px
-    are smoothed one by one: where a border crosses from one to the next, its corner stays. Patches within one
-    tile come first, then those of several.
+    are smoothed one by one: on the lines where they meet all corners stay, and on the map's own edge. Patches
+    within one tile come first, then those of several.
 
     Args:
         codes: Class codes (y, x), 255 = nodata.
@@ -42,15 +42,13 @@ def smoothed_outlines(codes: NDArray[np.uint8], least: int) -> Iterator[tuple[Ou
     Yields:
         Polygons in pixels, x to the east and y to the south from the raster's corner, and their codes.
     """
-    framed = np.pad(codes, 1, constant_values=NODATA)  # then the map's own edge is a border like all others
-    seams = _Seams(framed.shape[1])
-    for row in range(0, framed.shape[0], _SIDE):
-        for col in range(0, framed.shape[1], _SIDE):
-            window = framed[row : row + _SIDE, col : col + _SIDE]
-            ids, found = _patches(window)
-            outlines = _smoothed(ids, len(found), Affine.translation(col - 1, row - 1))
+    seams = _Seams(codes)
+    for row in range(0, codes.shape[0], _SIDE):
+        for col in range(0, codes.shape[1], _SIDE):
+            ids, found = _patches(codes[row : row + _SIDE, col : col + _SIDE])
+            outlines = _smoothed(ids, len(found), Affine.translation(col, row))
             sizes = np.bincount(ids.ravel() - 1, minlength=len(found))
-            within = seams.cross(ids, found, outlines, sizes, col) & (found != NODATA) & (sizes >= least)
+            within = seams.cross(ids, found, outlines, sizes, row, col) & (found != NODATA) & (sizes >= least)
             yield outlines[within], found[within]
         seams.end_row()
     yield from seams.joined(least)
@@ -86,18 +84,19 @@ class _Seams:
     tiles meet there is the number and the code of each pixel, `_NONE` where it has none.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, raster: NDArray[np.uint8]) -> None:
+        self._raster = raster
         self._outlines: list[Outlines] = []
         self._codes: list[Ints] = []
         self._sizes: list[Ints] = []
         self._links: list[Ints] = [np.empty((2, 0), np.int64)]
         self._count = 0
-        nothing = np.full((2, width), _NONE)
+        nothing = np.full((2, raster.shape[1]), _NONE)
         self._above, self._below = nothing, nothing.copy()
         self._left = nothing[:, :0]
 
     def cross(
-        self, ids: NDArray[np.int32], codes: Ints, outlines: Outlines, sizes: Ints, col: int
+        self, ids: NDArray[np.int32], codes: Ints, outlines: Outlines, sizes: Ints, row: int, col: int
     ) -> NDArray[np.bool_]:
         """Keep the parts at the edges of a tile; True for each patch that lies within it."""
         edges = [ids[0], ids[-1], ids[:, 0], ids[:, -1]]
@@ -106,7 +105,9 @@ class _Seams:
         numbers = np.full(len(codes), _NONE)
         numbers[at_edge] = self._count + np.arange(len(at_edge))
         self._count += len(at_edge)
-        self._outlines.append(outlines[at_edge])
+        lines = (col, col + ids.shape[1]), (row, row + ids.shape[0])
+        bent = [_without_straight(outline, self._raster, *lines) for outline in outlines[at_edge]]
+        self._outlines.append(np.array([*bent, None], object)[:-1])
         self._codes.append(codes[at_edge])
         self._sizes.append(sizes[at_edge])
         top, bottom, left, right = (np.stack([numbers[line - 1], codes[line - 1]]) for line in edges)
@@ -142,3 +143,34 @@ class _Seams:
             chosen = kept[begin : begin + _AT_ONCE]
             whole = [shapely.coverage_union_all(outlines[members]) for members in chosen]
             yield np.array(whole, object), codes[[members[0] for members in chosen]]
+
+
+def _without_straight(
+    outline: shapely.Polygon, raster: NDArray[np.uint8], xs: tuple[int, int], ys: tuple[int, int]
+) -> shapely.Polygon:
+    """The outline without the vertices on the edges of its tile, at `xs` and `ys`, where no border turns.
+
+    The codes on both sides of the edge decide, so that the outlines there lose the same vertices.
+    """
+    rings = [_bends(ring, raster, xs, ys) for ring in shapely.get_rings(outline)]
+    return shapely.Polygon(rings[0], rings[1:])
+
+
+def _bends(
+    ring: shapely.LinearRing, raster: NDArray[np.uint8], xs: tuple[int, int], ys: tuple[int, int]
+) -> NDArray[np.float64]:
+    vertices = shapely.get_coordinates(ring)[:-1]
+    x, y = vertices.astype(np.int64).T
+    across, down = np.isin(y, ys) & ~np.isin(x, xs), np.isin(x, xs) & ~np.isin(y, ys)
+    straight = np.zeros(len(vertices), bool)
+    straight[across] = _same_on_both_sides(raster, y[across], x[across])
+    straight[down] = _same_on_both_sides(raster.T, x[down], y[down])
+    return vertices[~straight]
+
+
+def _same_on_both_sides(raster: NDArray[np.uint8], line: Ints, place: Ints) -> NDArray[np.bool_]:
+    """Whether the pixels before and after a place along a line between rows are alike, above and below."""
+    above, below = np.maximum(line - 1, 0), np.minimum(line, raster.shape[0] - 1)  # beyond it there are none
+    same: NDArray[np.bool_] = raster[above, place - 1] == raster[above, place]
+    same &= raster[below, place - 1] == raster[below, place]
+    return same

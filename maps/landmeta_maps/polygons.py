@@ -25,8 +25,8 @@ LAYER = "landcover"
 """Name of the layer in the file."""
 
 BYTES = 15
-"""Memory that polygons take, at most, bytes a pixel of a large map: 7 where patches below half a hectare are
-joined, 15 where none are and one pixel in fifty is of another class than those around it."""
+"""Memory that polygons take, bytes a pixel of a large map, as measured: 7 where patches below half a hectare
+are joined, 15 where none are and one pixel in fifty is of another class than those around it."""
 
 _PASSES = 10
 

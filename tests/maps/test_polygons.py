@@ -87,12 +87,11 @@ def test_straight_borders_of_any_length_have_vertices_at_their_ends_only(
 ) -> None:
     monkeypatch.setattr("landmeta_maps.outlines._SIDE", side)
     codes = np.full(class_map.codes.shape, 1, np.uint8)
-    codes[60:, 39:140], codes[60:, 140:] = 2, 7
+    codes[60:, 39:180], codes[60:, 180:] = 2, 7
     table = made(codes, summarize(class_map), 0)
     assert shapely.coverage_is_valid(table.geometry.to_numpy())
     assert table.geometry.area.tolist() == [100.0 * (codes == code).sum() for code in table.code]
-    if side > max(codes.shape):
-        assert table.geometry.count_coordinates().max() < 10
+    assert table.geometry.count_coordinates().max() < 20
 
 
 @pytest.mark.parametrize("least", [0.0, 1e9])
@@ -108,6 +107,20 @@ def test_the_class_is_text_where_no_patch_lies_within_the_first_tile(
     kinds = pyogrio.read_info(path, layer=LAYER)
     assert dict(zip(kinds["fields"], kinds["dtypes"], strict=True))["class"] == "object"
     assert pyogrio.read_dataframe(path)["class"].tolist() == ([] if least else ["open water"])
+
+
+@pytest.mark.parametrize("side", [17, 1024])
+def test_the_edge_of_the_map_is_kept_as_it_is(
+    side: int,
+    make_class_map: Callable[..., ClassMap],
+    make_grid: Callable[..., GeoBox],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("landmeta_maps.outlines._SIDE", side)
+    codes = np.random.default_rng(0).integers(1, 3, (60, 50)).astype(np.uint8)
+    found = made(codes, summarize(make_class_map(make_grid(60, 50))), 0).geometry
+    west, south, east, north = found.total_bounds
+    assert found.area.sum() == pytest.approx((east - west) * (north - south)) == 100 * codes.size
 
 
 def test_the_style_beside_the_file_goes_by_a_column_of_it_and_knows_all_its_values(
