@@ -81,7 +81,8 @@ class _Seams:
     """Parts of patches at the edges of tiles, and which of them are of one patch.
 
     Tiles come row by row, from the left. A part has a number among all those kept, and along the lines where
-    tiles meet there is the number and the code of each pixel, `_NONE` where it has none.
+    tiles meet there is the number and the code of each pixel, `_NONE` where it has none. The edge of the
+    raster is the edge of tiles too: what lies there waits for the end as well.
     """
 
     def __init__(self, raster: NDArray[np.uint8]) -> None:
@@ -107,7 +108,7 @@ class _Seams:
         self._count += len(at_edge)
         lines = (col, col + ids.shape[1]), (row, row + ids.shape[0])
         bent = [_without_straight(outline, self._raster, *lines) for outline in outlines[at_edge]]
-        self._outlines.append(np.array([*bent, None], object)[:-1])
+        self._outlines.append(np.array(bent, object))
         self._codes.append(codes[at_edge])
         self._sizes.append(sizes[at_edge])
         top, bottom, left, right = (np.stack([numbers[line - 1], codes[line - 1]]) for line in edges)
