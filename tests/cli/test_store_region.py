@@ -155,6 +155,17 @@ def test_a_run_maps_the_region_and_scores_its_unlabelled_tiles(store: Path, tmp_
         assert (image.read(1)[row : row + SIDE, col : col + SIDE] == 255).all()
 
 
+def _region_of(codes: list[int], store: Path) -> StoreRegion:
+    """A new store's only region, with a tile of each of these codes."""
+    tiles = np.resize(codes, 144).reshape(12, 12)
+    rows = tile_rows(tiles.repeat(SIDE, 0).repeat(SIDE, 1), "autumn")[: len(codes)]
+    create_dataset(store, "dfc2020", (S2,), LEGEND, len(codes), settings={})
+    frame = index_frame(rows).drop(columns="slot")
+    write_shard(store, "dfc2020", 0, {"s2": np.ones((len(codes), *S2.shape), np.uint16)}, frame)
+    finish_dataset(store, "dfc2020", index_frame([]))
+    return StoreRegion(store, "dfc2020", "CapeTown", "autumn")
+
+
 @pytest.mark.parametrize(
     ("rare", "names", "advice"),
     [
@@ -173,14 +184,7 @@ def test_classes_of_too_few_tiles_are_named_with_the_shots_that_map_them(
     rare: dict[int, int], names: str, advice: str, tmp_path: Path
 ) -> None:
     codes = [code for code, count in ({6: 8, 1: 8} | rare).items() for _ in range(count)]
-    tiles = np.resize(codes, 144).reshape(12, 12)
-    rows = tile_rows(tiles.repeat(SIDE, 0).repeat(SIDE, 1), "autumn")[: len(codes)]
-    create_dataset(tmp_path / "store", "dfc2020", (S2,), LEGEND, len(codes), settings={})
-    frame = index_frame(rows).drop(columns="slot")
-    write_shard(tmp_path / "store", "dfc2020", 0, {"s2": np.ones((len(codes), *S2.shape), np.uint16)}, frame)
-    finish_dataset(tmp_path / "store", "dfc2020", index_frame([]))
-    place = StoreRegion(tmp_path / "store", "dfc2020", "CapeTown", "autumn")
-    scene = open_store_scene(place, shots=3)
+    scene = open_store_scene(_region_of(codes, tmp_path / "store"), shots=3)
     told = (f"{names}: no more than 3 tiles, not mapped as classes; {advice}",) if names else ()
     assert scene.imagery.warnings == told
     lost = [code for code, count in rare.items() if count <= 3]
@@ -286,12 +290,7 @@ def test_too_many_shots_are_answered_with_the_most_that_map(
     counts: tuple[int, ...], advice: str, tmp_path: Path
 ) -> None:
     codes = [code for code, count in zip((6, 1, 5), counts, strict=False) for _ in range(count)]
-    tiles = np.resize(codes, 144).reshape(12, 12)
-    rows = tile_rows(tiles.repeat(SIDE, 0).repeat(SIDE, 1), "autumn")[: len(codes)]
-    create_dataset(tmp_path / "store", "dfc2020", (S2,), LEGEND, len(codes), settings={})
-    frame = index_frame(rows).drop(columns="slot")
-    write_shard(tmp_path / "store", "dfc2020", 0, {"s2": np.ones((len(codes), *S2.shape), np.uint16)}, frame)
-    finish_dataset(tmp_path / "store", "dfc2020", index_frame([]))
+    place = _region_of(codes, tmp_path / "store")
     with pytest.raises(DataError, match="fewer than two classes have more than 9 tiles") as error:
-        open_store_scene(StoreRegion(tmp_path / "store", "dfc2020", "CapeTown", "autumn"), shots=9)
+        open_store_scene(place, shots=9)
     assert error.value.hint.startswith(advice)
