@@ -37,7 +37,7 @@ from landmeta._labels.features import (
 )
 from landmeta._labels.patches import find_patches, outlines
 from landmeta._labels.pixels import Covered, burn, contested, settle
-from landmeta._labels.rasters import code_strips
+from landmeta._labels.rasters import code_strips, overlaps
 from landmeta.errors import ImageryError, LabelError
 from landmeta.legend import Legend
 from landmeta.raster import Imagery
@@ -232,7 +232,7 @@ def _of_raster(path: Path, imagery: Imagery, target: CRS, rng: np.random.Generat
     if source != target:
         notes.insert(0, f"labels reprojected from {crs_name(source)} to {crs_name(target)}")
     if not found.counts:
-        raise _raster_outside(file, imagery)
+        raise _no_code(file) if overlaps(file, imagery.grid) else _raster_outside(file, imagery)
     notes += like_background(file, found.counts)
     notes += _drawn(sum(found.counts.values()), len(found.pixels.rows))
     codes = np.array(list(found.counts), np.int64)
@@ -291,11 +291,17 @@ def _outside(path: Path, found: _Found, imagery: Imagery, target: CRS) -> LabelE
     return _elsewhere(msg, found.doubted, "ogr2ogr -a_srs EPSG:4326 OUT IN")
 
 
+def _no_code(file: RasterFile) -> LabelError:
+    nodata = file.nodata[0]
+    background = "0" if nodata in (None, 0) else f"0 and {nodata:g}, its nodata"
+    msg = f"the label raster {file.path} holds no class code over the imagery, only background ({background})"
+    return LabelError(msg, "number the classes from 1, and label what --imagery (and --region) show")
+
+
 def _raster_outside(file: RasterFile, imagery: Imagery) -> LabelError:
     grid = GeoBox(file.shape, file.transform, file.crs)
     msg = (
-        f"all labels of {file.path} lie outside the imagery: it has no class code there; "
-        f"it spans {describe(degrees_extent(grid))}, "
+        f"all labels of {file.path} lie outside the imagery: it spans {describe(degrees_extent(grid))}, "
         f"the imagery {describe(degrees_extent(imagery.grid))} (degrees)"
     )
     doubted = doubted_crs(grid.boundingbox.bbox, CRS(file.crs))

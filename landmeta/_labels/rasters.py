@@ -39,6 +39,15 @@ def code_strips(file: RasterFile, grid: GeoBox) -> Iterator[tuple[int, int, Ints
         yield row, first_col, strip
 
 
+def overlaps(file: RasterFile, grid: GeoBox) -> bool:
+    """Whether the label raster covers any part of the grid, whatever it holds there."""
+    bounds = _bounds_on(file, grid)
+    west, south, east, north = grid.boundingbox.bbox
+    if not np.isfinite(bounds).all():
+        return True
+    return bool(bounds[0] < east and bounds[2] > west and bounds[1] < north and bounds[3] > south)
+
+
 def _block_side(file: RasterFile, grid: GeoBox) -> int:
     """A finer label raster has more pixels under a block: smaller blocks then, for the same memory."""
     middle = grid.shape[0] // 2, grid.shape[1] // 2
@@ -49,14 +58,24 @@ def _block_side(file: RasterFile, grid: GeoBox) -> int:
 
 def _under(file: RasterFile, grid: GeoBox) -> tuple[int, int, int, int]:
     """First row and column and the ones after the last of the pixels that the label raster may cover."""
+    bounds = _bounds_on(file, grid)
+    if not np.isfinite(bounds).all():
+        return (0, 0, *grid.shape)
+    return window(bounds, grid, margin=2)
+
+
+def _bounds_on(file: RasterFile, grid: GeoBox) -> tuple[float, float, float, float]:
+    """West, south, east and north of the label raster in the grid's CRS.
+
+    They are not finite where a world-wide raster does not fit into a local projection.
+    """
     source, at, (rows, cols) = CRS(file.crs), file.transform, file.shape
     frame: BaseGeometry = shapely.box(at.c, at.f + rows * at.e, at.c + cols * at.a, at.f)
     if grid.crs is not None and source != grid.crs:
         fine = shapely.segmentize(frame, max(rows * -at.e, cols * at.a) / 64)
         frame = transform_geometry(fine, source, grid.crs)
-    if not np.isfinite(frame.bounds).all():  # a world-wide raster does not fit into a local projection
-        return (0, 0, *grid.shape)
-    return window(frame.bounds, grid, margin=2)
+    west, south, east, north = frame.bounds
+    return west, south, east, north
 
 
 def _codes_at_centres(file: RasterFile, grid: GeoBox, row: int, col: int, rows: int, cols: int) -> Ints:

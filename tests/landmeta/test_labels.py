@@ -91,6 +91,18 @@ def test_a_label_raster_elsewhere_is_told_with_both_extents(tmp_path: Path) -> N
     assert str(label_error(file)).count("west") == 2
 
 
+@pytest.mark.parametrize(("nodata", "background"), [(None, "(0)"), (0, "(0)"), (9, "(0 and 9, its nodata)")])
+def test_a_label_raster_of_background_over_the_imagery_is_not_said_to_lie_outside(
+    tmp_path: Path, nodata: float | None, background: str
+) -> None:
+    codes = np.zeros((9, 9), np.uint8)
+    codes[:4] = nodata or 0
+    message = str(label_error(write_raster(tmp_path / "a.tif", codes, nodata=nodata)))
+    assert "outside" not in message
+    assert "no class code over the imagery" in message
+    assert message.endswith(f"only background {background}")
+
+
 def degrees_as_utm(path: Path, layers: Sequence[str | None] = (None,)) -> Path:
     """Labels in degrees in a file that says it is UTM."""
     table = gpd.GeoDataFrame({"class": ["a", "b"]}, geometry=TWO, crs=UTM).to_crs("EPSG:4326")
