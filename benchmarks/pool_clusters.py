@@ -1,4 +1,4 @@
-"""Schemes of moments over validation and test clusters together: `python benchmarks/pool_clusters.py`.
+"""Schemes of moments over clusters of several parts together: `python benchmarks/pool_clusters.py`.
 
 Reads what `benchmarks/seams.py` stored and computes nothing anew: balanced accuracy of each scheme less that
 of the product, or of another scheme, with its 95 % interval from drawing clusters with replacement.
@@ -15,6 +15,7 @@ from seam_schemes import PRODUCT
 
 from landmeta.assessment import paired_unit_interval
 
+PARTS = ("val", "test", "half0", "half1")
 STORED = Path(__file__).parent / "results" / "seams.json"
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     """Print one line a protocol and scheme."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", default=PRODUCT, help="name of the scheme to compare with")
-    parser.add_argument("--parts", nargs="+", default=["val", "test"], choices=["val", "test"])
+    parser.add_argument("--parts", nargs="+", default=["val", "test"], choices=PARTS)
     arguments = parser.parse_args()
     against = arguments.against
     rows = [row for run in json.loads(STORED.read_text())["runs"] for row in run["rows"] if "by_unit" in row]
@@ -37,6 +38,8 @@ def main() -> None:
             parser.error(f"--against is one of: {'; '.join(scores)}")
         compared = np.array(list(scores[against].values()))
         for scheme, by_unit in scores.items():
+            if by_unit.keys() != scores[against].keys():
+                continue  # not looked at on all of these parts
             other = np.array([by_unit[unit] for unit in scores[against]])
             low, high = paired_unit_interval(other, compared)
             difference = f"{(other - compared).mean():+.3f} ({low:+.3f} to {high:+.3f})"

@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import shlex
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,9 +35,12 @@ def made(command: str, *, seed: int = 0) -> dict[str, Any]:
 
 
 def record(script: str, a: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of a comparison of the shipped start, with the command and what else made them."""
+    """Rows of a comparison of the shipped start or of `--start`, with the command and what else made them."""
     words = ["python", f"benchmarks/{script}", "--seeds", str(a.seeds), "--only", *a.only]
     if chosen := vars(a).get("schemes"):
         words += ["--schemes", chosen]
+    start: Path | None = vars(a).get("start")
+    if start:
+        words += ["--data", a.data.name, "--start", start.name]
     command = shlex.join([*words, "--out", str(a.out)])
-    return {**made(command), "start_sha256": sha256(starter_path()), "rows": rows}
+    return {**made(command), "start_sha256": sha256(start or starter_path()), "rows": rows}

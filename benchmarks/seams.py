@@ -2,8 +2,8 @@
 
 Every scheme of `landmeta.bench.seams` classifies the same held-out pixels from the same support: the clusters
 of hls_worldcover of the parts val and test (protocols hls-5px and hls-20px), Aberystwyth in five folds, and
-the demo region against its truth. Differences to the product's scheme are paired: over clusters, and over
-patches of held-out pixels where there is one scene.
+the demo region against its truth. `--only` takes any other part of splits.json too. Differences to the
+product's scheme are paired: over clusters, and over patches of held-out pixels where there is one scene.
 """
 
 from __future__ import annotations
@@ -285,10 +285,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--only", nargs="*", default=["val", "test", "aberystwyth", "demo"])
+    parser.add_argument("--start", type=Path, help="instead of the shipped one (crossed_halves.py)")
     parser.add_argument("--schemes", default="", help="only the product and those with this in their name")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    start, _ = load_start(None)
+    start, _ = load_start(a.start)
     rows: list[dict[str, Any]] = []
     for what in a.only:
         found = _task(what, a, start)
@@ -301,11 +302,12 @@ def main() -> None:
 
 def _task(what: str, a: argparse.Namespace, start: Start) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    known = SCHEMES["chips" if what in ("val", "test") else "scene"]
+    scene = what in ("aberystwyth", "demo")
+    known = SCHEMES["scene" if scene else "chips"]
     joined = [average for average in averages(known) if a.schemes in average.name]
     named = {PRODUCT, *(average.other for average in joined)}
     chosen = [s for s in known if s.name in named or a.schemes in s.name]
-    if what in ("val", "test"):
+    if not scene:
         units = hls_units(a.data, what, a.seeds)
         outcomes: dict[str, list[Outcome]] = {}
         for unit in units:
