@@ -13,6 +13,7 @@ from torch import Tensor
 
 from landmeta.bands import BandSet
 from landmeta.features import (
+    PHASE,
     FoldedBlock,
     FoldedNetwork,
     by_pixel,
@@ -25,12 +26,6 @@ from landmeta.heads import Heads
 from landmeta.legend import Legend
 from landmeta.networks import ALIGN, CONTEXT, STRIDES, ResNet12, pool_before, upsample
 from landmeta.norms import Moments
-
-PHASE = 5
-"""Pixels, down and right, by which the pooling windows are moved for the second of the two passes.
-
-Every pool of the network then begins at another pixel. The mean of both passes hangs less on where the
-raster happens to begin (docs/design/0005-moments-and-phases.md)."""
 
 _PASSES = ((ALIGN, ALIGN), (PHASE, ALIGN - PHASE))
 """Pixels that each pass leaves out before and after, along both axes."""

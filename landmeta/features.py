@@ -15,8 +15,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from landmeta.networks import SLOPE, STRIDES, Block, ResNet12, pool_before, upsample
+from landmeta.networks import ALIGN, SLOPE, STRIDES, Block, ResNet12, pool_before, upsample
 from landmeta.norms import FrozenMoments, Moments, Normalize, own_moments
+
+PHASE = 5
+"""Pixels, down and right, by which the pooling windows are moved for the second of the two passes.
+
+Every pool of the network then begins at another pixel. The mean of both passes hangs less on where the
+raster happens to begin (docs/design/0005-moments-and-phases.md)."""
 
 _FLOOR, _CEILING = 0.002, 1.6  # reflectances outside are sensor artefacts (HLS has some below 0 and above 1)
 _ROWS = 16  # rows of a block whose spectral maps are held at a time
@@ -156,6 +162,16 @@ class FoldedNetwork:
             x = block(pool_before(x, self.first + i) if i else x)
             outputs.append(x)
         return outputs
+
+
+def moved(maps: Float[Tensor, "n channel y x"]) -> Float[Tensor, "n channel v u"]:
+    """What the second pass sees of maps at full size, from `PHASE` pixels later on: one cell of 8 px less."""
+    return maps[..., PHASE : PHASE - ALIGN, PHASE : PHASE - ALIGN]
+
+
+def second_pass(network: FoldedNetwork, first: Float[Tensor, "n channel y x"]) -> list[Tensor]:
+    """Outputs of the blocks after the first, whose output `first` both passes share: no pool comes before."""
+    return FoldedNetwork(network.blocks[1:], 1).features(pool_before(moved(first), 1))
 
 
 def fold(network: ResNet12, moments: Moments, first: int = 0, stop: int = len(STRIDES)) -> FoldedNetwork:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landmeta.features import fill_nodata, fold, spectral_maps
+from landmeta.features import PHASE, FoldedNetwork, fill_nodata, fold, second_pass, spectral_maps
 from landmeta.labels import Labels
 from landmeta.networks import ALIGN, STRIDES, ResNet12
 from landmeta.norms import Moments, PooledMoments
@@ -160,7 +160,9 @@ class Region:
                 if tell is not None:
                     tell("features", i, len(self.windows))
                 image = self.image(window)
-                labelled.append(sample_features(image, folded.features(image), window.rows, window.cols))
+                spectral = _spectral(image, window.rows, window.cols)
+                depths = depths_of_both_passes(folded, image, window.rows, window.cols)
+                labelled.append(torch.cat([spectral, depths], dim=1))
         return RegionFeatures(moments, sample, in_order(labelled, self.windows) if labelled else sample[:0])
 
     def _measure(self) -> tuple[Moments, Float[Tensor, "n feature"]]:
@@ -266,8 +268,27 @@ def sample_features(
     cols: Int[Tensor, " sample"],
 ) -> Float[Tensor, "sample feature"]:
     """Feature vectors at pixels of one window, equal to `dense_features` there, without the dense array."""
-    spectral = spectral_maps(image[:, :, rows, cols][..., None])[0, :, :, 0].T
-    return torch.cat([spectral, sample_depths(depths, rows, cols)], dim=1)
+    return torch.cat([_spectral(image, rows, cols), sample_depths(depths, rows, cols)], dim=1)
+
+
+def _spectral(
+    image: Float[Tensor, "1 band y x"], rows: Int[Tensor, " sample"], cols: Int[Tensor, " sample"]
+) -> Float[Tensor, "sample feature"]:
+    return spectral_maps(image[:, :, rows, cols][..., None])[0, :, :, 0].T
+
+
+def depths_of_both_passes(
+    network: FoldedNetwork,
+    image: Float[Tensor, "1 band y x"],
+    rows: Int[Tensor, " sample"],
+    cols: Int[Tensor, " sample"],
+) -> Float[Tensor, "sample feature"]:
+    """The mean of the `sample_depths` of both passes of the map (`Ensemble.logits`) over one window."""
+    depths = network.features(image)
+    vectors = sample_depths(depths, rows, cols)
+    again = sample_depths(second_pass(network, depths[0]), rows - PHASE, cols - PHASE, 1)
+    shared, pooled = vectors.split([vectors.shape[1] - again.shape[1], again.shape[1]], dim=1)
+    return torch.cat([shared, (pooled + again) / 2], dim=1)
 
 
 def sample_depths(

@@ -11,9 +11,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landmeta.features import FoldedNetwork, Standardization, blocks_of, fold, fold_block
+from landmeta.features import (
+    PHASE,
+    FoldedNetwork,
+    Standardization,
+    blocks_of,
+    fold,
+    fold_block,
+    second_pass,
+)
 from landmeta.networks import ResNet12, pool_before
-from landmeta.sampling import Region, RegionFeatures, Window, in_order, sample_depths
+from landmeta.sampling import Region, RegionFeatures, Window, depths_of_both_passes, in_order, sample_depths
 from landmeta.start import Start, balanced_cross_entropy
 
 TUNED_BLOCKS = {"standard": 3, "full": 0}
@@ -44,36 +52,55 @@ class Tail:
         features: Feature vectors before tuning.
         first: Index of the first block of the tail.
         windows: What enters that block for each label window, (1, channel, v, u).
-        blocks: The same for each unlabelled window.
+        again: The same in the second pass of the map; none where the tail holds the first block.
+        blocks: What enters it for each unlabelled window.
     """
 
     region: Region
     features: RegionFeatures
     first: int
     windows: list[Tensor]
+    again: list[Tensor]
     blocks: list[Tensor]
 
     def vectors(self, network: FoldedNetwork, index: int) -> Float[Tensor, "n feature"]:
-        """Feature vectors of the labelled pixels of one window: the depths of the tail by `network`."""
+        """Feature vectors of the labelled pixels of one window: the depths of the tail by `network`.
+
+        Of the first pass alone, for the steps: the second would cost as much again.
+        """
         window = self.region.windows[index]
-        return self._renewed(network, window, self.windows[index], self.features.labelled)
+        return _renewed(self._depths(network, window, self.windows[index]), window, self.features.labelled)
 
     def renewed(self, network: ResNet12) -> RegionFeatures:
         """All feature vectors, the depths of the tail by `network`."""
         with torch.inference_mode():
             folded = fold(network, self.features.moments, self.first)
-            labelled = [self.vectors(folded, i) for i in range(len(self.windows))]
+            labelled = [
+                _renewed(self._of_both_passes(folded, i), window, self.features.labelled)
+                for i, window in enumerate(self.region.windows)
+            ]
             sample = [
-                self._renewed(folded, block, x, self.features.sample)
+                _renewed(self._depths(folded, block, x), block, self.features.sample)
                 for block, x in zip(self.region.blocks, self.blocks, strict=True)
             ]
         return replace(
             self.features, sample=torch.cat(sample), labelled=in_order(labelled, self.region.windows)
         )
 
-    def _renewed(self, network: FoldedNetwork, window: Window, x: Tensor, before: Tensor) -> Tensor:
-        new = sample_depths(network.features(x), window.rows, window.cols, self.first)
-        return torch.cat([before[window.order, : before.shape[1] - new.shape[1]], new], dim=1)
+    def _of_both_passes(self, network: FoldedNetwork, index: int) -> Float[Tensor, "n feature"]:
+        window, x = self.region.windows[index], self.windows[index]
+        if self.first == 0:
+            return depths_of_both_passes(network, x, window.rows, window.cols)
+        later = replace(window, rows=window.rows - PHASE, cols=window.cols - PHASE)
+        return (self._depths(network, window, x) + self._depths(network, later, self.again[index])) / 2
+
+    def _depths(self, network: FoldedNetwork, window: Window, x: Tensor) -> Tensor:
+        return sample_depths(network.features(x), window.rows, window.cols, self.first)
+
+
+def _renewed(depths: Tensor, window: Window, before: Tensor) -> Tensor:
+    """The feature vectors of a window, of which `depths` are the last part, with the first part as it was."""
+    return torch.cat([before[window.order, : before.shape[1] - depths.shape[1]], depths], dim=1)
 
 
 def tail_of(region: Region, features: RegionFeatures, effort: str) -> Tail:
@@ -81,14 +108,16 @@ def tail_of(region: Region, features: RegionFeatures, effort: str) -> Tail:
     first = TUNED_BLOCKS[effort]
     folded = fold(region.network, features.moments, stop=first)
 
-    def enter(window: Window) -> Tensor:
-        image = region.image(window)
-        return pool_before(folded.features(image)[-1], first) if first else image
+    def enter(image: Tensor) -> list[Tensor]:
+        if first == 0:
+            return [image]
+        outputs = folded.features(image)
+        return [pool_before(x[-1], first) for x in (outputs, second_pass(folded, outputs[0]))]
 
     with torch.no_grad():
-        return Tail(
-            region, features, first, [enter(w) for w in region.windows], [enter(b) for b in region.blocks]
-        )
+        entered = [enter(region.image(w)) for w in region.windows]
+        blocks = [enter(region.image(b))[0] for b in region.blocks]
+    return Tail(region, features, first, [x[0] for x in entered], [x[1] for x in entered if x[1:]], blocks)
 
 
 def tune(

@@ -64,8 +64,7 @@ def test_a_map_of_a_part_equals_that_part_of_the_whole_map(stripes, adapted):
 
 def test_logits_are_the_mean_of_the_heads_on_features_of_two_phases(stripes, adapted):
     """Projecting each depth before upsampling is the same linear map as heads on dense features."""
-    from landmeta.ensemble import PHASE
-    from landmeta.features import dense_features, feature_maps
+    from landmeta.features import PHASE, dense_features, feature_maps
     from landmeta.norms import FrozenMoments
 
     ensemble = adapted.ensemble

@@ -10,7 +10,8 @@ import torch
 
 from landmeta import sampling, tuning
 from landmeta.checkpoints import load_start
-from landmeta.sampling import Region, label_windows, region_sample
+from landmeta.features import fold
+from landmeta.sampling import Region, in_order, label_windows, region_sample
 from landmeta.splits import group_folds
 from landmeta.tuning import OUT, tail_of, tune
 
@@ -88,7 +89,9 @@ def test_a_step_judges_the_fold_left_out_by_heads_that_have_seen_the_others_alon
     folds = np.array([0, 1, 1, 0, -1, OUT])[stripes[1].groups]
     tail = tail_of(region, region.features(), "standard")
     tuned(start, tail, task[0], folds)
-    points = start.standardization(tail.features.sample, region.fill.shape[0])(tail.features.labelled)
+    folded = fold(region.network, tail.features.moments, tail.first)
+    seen = in_order([tail.vectors(folded, i) for i in range(len(region.windows))], region.windows)
+    points = start.standardization(tail.features.sample, region.fill.shape[0])(seen)
     others = points[torch.from_numpy((folds == 1) | (folds == -1))]
     assert len(fitted[0]) == len(others)
     torch.testing.assert_close(fitted[0].sum(dim=0), others.sum(dim=0), rtol=1e-3, atol=0.5)
