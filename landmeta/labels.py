@@ -201,10 +201,11 @@ def _of_features(features: Features, imagery: Imagery, rng: np.random.Generator)
 
 def _shares(geometry: NDArray[np.object_], classes: NDArray[np.int64], grid: GeoBox) -> NDArray[np.int64]:
     """Pixels to keep of each shape: all, or at most so many where its class has more than can be kept."""
-    west, south, east, north = grid.boundingbox.bbox
-    left, low, right, high = shapely.bounds(geometry).T
-    there = (left < east) & (right > west) & (low < north) & (high > south)
-    pixels = shapely.area(geometry) * there / abs(grid.transform.a * grid.transform.e)
+    # What reaches beyond the imagery is not burnt, so it does not count. Invalid shapes clip to too much.
+    inside = np.minimum(
+        shapely.area(shapely.clip_by_rect(geometry, *grid.boundingbox.bbox)), shapely.area(geometry)
+    )
+    pixels = inside / abs(grid.transform.a * grid.transform.e)
     most = np.full(len(geometry), math.prod(grid.shape))
     for large in np.flatnonzero(np.bincount(classes, weights=pixels) > _MOST_OF_CLASS):
         most[classes == large] = _level(pixels[classes == large], _MOST_OF_CLASS)

@@ -109,6 +109,21 @@ def test_of_very_many_pixels_as_many_are_drawn_from_each_large_polygon(
     assert not np.array_equal(labels.rows, other.rows)
 
 
+def test_what_polygons_cover_beyond_the_imagery_does_not_make_their_pixels_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmeta.labels._MOST_OF_CLASS", 200)
+    shapes = [
+        area(-5000, -5000, 5010, 5010),
+        area(20, 20, 9, 9),
+        area(-5000, 40, 5001, 5000),
+        area(32, 40, 4, 4),
+    ]
+    labels = read_labels(write_vector(tmp_path / "a.gpkg", shapes, list("aaab")), flat_imagery())
+    assert pixels_of(labels, "a") == block(0, 0, 10, 10) | block(20, 20, 9, 9) | block(0, 40, 1, 10)
+    assert not any("drawn" in line for line in labels.warnings)
+
+
 def test_pixels_drawn_from_a_polygon_are_not_in_one_of_another_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
