@@ -164,14 +164,13 @@ class FoldedNetwork:
         return outputs
 
 
-def moved(maps: Float[Tensor, "n channel y x"]) -> Float[Tensor, "n channel v u"]:
-    """What the second pass sees of maps at full size, from `PHASE` pixels later on: one cell of 8 px less."""
-    return maps[..., PHASE : PHASE - ALIGN, PHASE : PHASE - ALIGN]
-
-
 def second_pass(network: FoldedNetwork, first: Float[Tensor, "n channel y x"]) -> list[Tensor]:
-    """Outputs of the blocks after the first, whose output `first` both passes share: no pool comes before."""
-    return FoldedNetwork(network.blocks[1:], 1).features(pool_before(moved(first), 1))
+    """Outputs of the blocks after the first, whose output `first` both passes share: no pool comes before.
+
+    They begin `PHASE` pixels later than `first`, and end so that whole cells are pooled.
+    """
+    later = first[..., PHASE : PHASE - ALIGN, PHASE : PHASE - ALIGN]
+    return FoldedNetwork(network.blocks[1:], 1).features(pool_before(later, 1))
 
 
 def fold(network: ResNet12, moments: Moments, first: int = 0, stop: int = len(STRIDES)) -> FoldedNetwork:

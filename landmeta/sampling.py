@@ -133,8 +133,8 @@ class RegionFeatures:
 
     Attributes:
         moments: Moments of all norm layers, measured on the unlabelled blocks.
-        sample: Feature vectors of unlabelled pixels, (n, feature).
-        labelled: Feature vectors of the labelled pixels, (sample, feature).
+        sample: Feature vectors of unlabelled pixels in the first of the map's two passes, (n, feature).
+        labelled: Feature vectors of the labelled pixels, the mean of both passes, (sample, feature).
     """
 
     moments: Moments

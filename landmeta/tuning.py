@@ -108,15 +108,17 @@ def tail_of(region: Region, features: RegionFeatures, effort: str) -> Tail:
     first = TUNED_BLOCKS[effort]
     folded = fold(region.network, features.moments, stop=first)
 
-    def enter(image: Tensor) -> list[Tensor]:
+    def enter(window: Window, passes: int) -> list[Tensor]:
+        image = region.image(window)
         if first == 0:
             return [image]
         outputs = folded.features(image)
-        return [pool_before(x[-1], first) for x in (outputs, second_pass(folded, outputs[0]))]
+        seen = [outputs, second_pass(folded, outputs[0])] if passes == 2 else [outputs]
+        return [pool_before(x[-1], first) for x in seen]
 
     with torch.no_grad():
-        entered = [enter(region.image(w)) for w in region.windows]
-        blocks = [enter(region.image(b))[0] for b in region.blocks]
+        entered = [enter(window, 2) for window in region.windows]
+        blocks = [enter(block, 1)[0] for block in region.blocks]
     return Tail(region, features, first, [x[0] for x in entered], [x[1] for x in entered if x[1:]], blocks)
 
 
