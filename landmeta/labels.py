@@ -201,7 +201,8 @@ def _of_features(features: Features, imagery: Imagery, rng: np.random.Generator)
 
 def _shares(geometry: NDArray[np.object_], classes: NDArray[np.int64], grid: GeoBox) -> NDArray[np.int64]:
     """Pixels to keep of each shape: all, or at most so many where its class has more than can be kept."""
-    # What reaches beyond the imagery is not burnt, so it does not count. Invalid shapes clip to too much.
+    # What reaches beyond the imagery is not burnt, so it does not count. Clipping is inexact for invalid
+    # shapes and for holes that touch the frame: good enough to decide whether to draw.
     inside = np.minimum(
         shapely.area(shapely.clip_by_rect(geometry, *grid.boundingbox.bbox)), shapely.area(geometry)
     )
@@ -294,7 +295,7 @@ def _outside(path: Path, found: _Found, imagery: Imagery, target: CRS) -> LabelE
 
 def _no_code(file: RasterFile) -> LabelError:
     nodata = file.nodata[0]
-    background = "0" if nodata in (None, 0) else f"0 and {nodata:g}, its nodata"
+    background = "0 or no data" if nodata in (None, 0) else f"0, or {nodata:.12g}, its nodata"
     msg = f"the label raster {file.path} holds no class code over the imagery, only background ({background})"
     return LabelError(msg, "number the classes from 1, and label what --imagery (and --region) show")
 

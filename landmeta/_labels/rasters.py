@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
@@ -40,12 +41,14 @@ def code_strips(file: RasterFile, grid: GeoBox) -> Iterator[tuple[int, int, Ints
 
 
 def overlaps(file: RasterFile, grid: GeoBox) -> bool:
-    """Whether the label raster covers any part of the grid, whatever it holds there."""
-    bounds = _bounds_on(file, grid)
-    west, south, east, north = grid.boundingbox.bbox
-    if not np.isfinite(bounds).all():
-        return True
-    return bool(bounds[0] < east and bounds[2] > west and bounds[1] < north and bounds[3] > south)
+    """Whether the label raster holds the centre of any pixel of the grid, whatever is stored there."""
+    first_row, first_col, last_row, last_col = _under(file, grid)
+    for row in range(first_row, last_row, _SIDE):
+        for col in range(first_col, last_col, _SIDE):
+            high, wide = min(_SIDE, last_row - row), min(_SIDE, last_col - col)
+            if _inside(file, *_label_positions(file, grid, row, col, high, wide)).any():
+                return True
+    return False
 
 
 def _block_side(file: RasterFile, grid: GeoBox) -> int:
@@ -58,31 +61,20 @@ def _block_side(file: RasterFile, grid: GeoBox) -> int:
 
 def _under(file: RasterFile, grid: GeoBox) -> tuple[int, int, int, int]:
     """First row and column and the ones after the last of the pixels that the label raster may cover."""
-    bounds = _bounds_on(file, grid)
-    if not np.isfinite(bounds).all():
-        return (0, 0, *grid.shape)
-    return window(bounds, grid, margin=2)
-
-
-def _bounds_on(file: RasterFile, grid: GeoBox) -> tuple[float, float, float, float]:
-    """West, south, east and north of the label raster in the grid's CRS.
-
-    They are not finite where a world-wide raster does not fit into a local projection.
-    """
     source, at, (rows, cols) = CRS(file.crs), file.transform, file.shape
     frame: BaseGeometry = shapely.box(at.c, at.f + rows * at.e, at.c + cols * at.a, at.f)
     if grid.crs is not None and source != grid.crs:
         fine = shapely.segmentize(frame, max(rows * -at.e, cols * at.a) / 64)
         frame = transform_geometry(fine, source, grid.crs)
-    west, south, east, north = frame.bounds
-    return west, south, east, north
+    if not np.isfinite(frame.bounds).all():  # a world-wide raster does not fit into a local projection
+        return (0, 0, *grid.shape)
+    return window(frame.bounds, grid, margin=2)
 
 
 def _codes_at_centres(file: RasterFile, grid: GeoBox, row: int, col: int, rows: int, cols: int) -> Ints:
     """Codes (y, x) of a block of the grid, 0 = no label."""
     label_rows, label_cols = _label_positions(file, grid, row, col, rows, cols)
-    inside = (label_rows >= 0) & (label_cols >= 0)
-    inside &= (label_rows < file.shape[0]) & (label_cols < file.shape[1])
+    inside = _inside(file, label_rows, label_cols)
     out = np.zeros((rows, cols), np.int64)
     if not inside.any():
         return out
@@ -100,6 +92,10 @@ def _codes_at_centres(file: RasterFile, grid: GeoBox, row: int, col: int, rows: 
         raise LabelError(msg, hint)
     out[inside] = values.astype(np.int64)
     return out
+
+
+def _inside(file: RasterFile, rows: Ints, cols: Ints) -> NDArray[np.bool_]:
+    return (rows >= 0) & (cols >= 0) & (rows < file.shape[0]) & (cols < file.shape[1])
 
 
 def _label_positions(

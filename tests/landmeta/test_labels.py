@@ -91,7 +91,9 @@ def test_a_label_raster_elsewhere_is_told_with_both_extents(tmp_path: Path) -> N
     assert str(label_error(file)).count("west") == 2
 
 
-@pytest.mark.parametrize(("nodata", "background"), [(None, "(0)"), (0, "(0)"), (9, "(0 and 9, its nodata)")])
+@pytest.mark.parametrize(
+    ("nodata", "background"), [(None, "(0 or no data)"), (0, "(0 or no data)"), (9, "(0, or 9, its nodata)")]
+)
 def test_a_label_raster_of_background_over_the_imagery_is_not_said_to_lie_outside(
     tmp_path: Path, nodata: float | None, background: str
 ) -> None:
@@ -101,6 +103,19 @@ def test_a_label_raster_of_background_over_the_imagery_is_not_said_to_lie_outsid
     assert "outside" not in message
     assert "no class code over the imagery" in message
     assert message.endswith(f"only background {background}")
+
+
+def test_a_label_raster_that_is_nowhere_on_the_imagery_s_projection_lies_outside(tmp_path: Path) -> None:
+    codes = np.ones((9, 9), np.uint8)
+    file = write_raster(tmp_path / "a.tif", codes, crs="EPSG:4326", at=(87.0, 0.0), pixel=0.1)
+    assert "lie outside" in str(label_error(file))
+
+
+def test_a_label_raster_whose_frame_alone_meets_the_imagery_lies_outside(tmp_path: Path) -> None:
+    """Less than half a pixel of the imagery is under it: no pixel's centre."""
+    codes = np.ones((9, 9), np.uint8)
+    file = write_raster(tmp_path / "a.tif", codes, at=(WEST - 86, NORTH))
+    assert "lie outside" in str(label_error(file))
 
 
 def degrees_as_utm(path: Path, layers: Sequence[str | None] = (None,)) -> Path:
