@@ -164,12 +164,13 @@ class FoldedNetwork:
         return outputs
 
 
-def second_pass(network: FoldedNetwork, first: Float[Tensor, "n channel y x"]) -> list[Tensor]:
-    """Outputs of the blocks after the first, whose output `first` both passes share: no pool comes before.
+def second_pass(network: FoldedNetwork, shared: Float[Tensor, "n channel y x"]) -> list[Tensor]:
+    """Outputs of all blocks of a network but the first, in the second of the map's two passes.
 
-    They begin `PHASE` pixels later than `first`, and end so that whole cells are pooled.
+    `shared` is the first block's output, before which no pool comes, with sides that are multiples of
+    `ALIGN`. The outputs begin `PHASE` pixels later, and end so that whole cells are pooled.
     """
-    later = first[..., PHASE : PHASE - ALIGN, PHASE : PHASE - ALIGN]
+    later = shared[..., PHASE : PHASE - ALIGN, PHASE : PHASE - ALIGN]
     return FoldedNetwork(network.blocks[1:], 1).features(pool_before(later, 1))
 
 

@@ -22,7 +22,8 @@ SUPPORT_LIMIT = 400
 
 _CORE = 128  # most pixels of a label window's side without its halo
 # A third of the map's halo (networks.CONTEXT): what lies further away moves a feature very little, and 48
-# pixels around a tile of 128 would triple the work.
+# pixels around a tile of 128 would triple the work. The second pass has `PHASE` pixels less of it before, and
+# `ALIGN - PHASE` after.
 _HALO = 16
 _BLOCK, _BLOCKS = 128, 12  # unlabelled windows from which moments and feature scales are measured
 _SAMPLE = 4096  # pixels of them whose features are standardized

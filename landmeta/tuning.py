@@ -66,7 +66,8 @@ class Tail:
     def vectors(self, network: FoldedNetwork, index: int) -> Float[Tensor, "n feature"]:
         """Feature vectors of the labelled pixels of one window: the depths of the tail by `network`.
 
-        Of the first pass alone, for the steps: the second would cost as much again.
+        These depths are those of the first pass alone, for the steps: the second would cost as much again.
+        What comes before them is the mean of both.
         """
         window = self.region.windows[index]
         return _renewed(self._depths(network, window, self.windows[index]), window, self.features.labelled)
