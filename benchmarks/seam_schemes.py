@@ -9,10 +9,10 @@ from typing import Any
 from landmeta.bench.seams import Scheme
 
 PRODUCT = "frozen, region, mirrored edge, 2 phases"
-"""The scheme of `landmeta adapt`, which the others are compared with.
+"""The scheme of `landmeta adapt`, but for the features' scales, which are measured here on both phases.
 
-Runs of `results/seams.json` on other parts than half0 and half1 compare with, and average, what the product
-was before: "2 phases in the map only".
+The others are compared with it. In `results/seams.json` that is so on the parts half0 and half1; runs on
+other parts are older, with the product of then: "frozen, region, mirrored edge, 2 phases in the map only".
 """
 
 _TWO = ((0, 0), (5, 5))

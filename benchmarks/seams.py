@@ -2,8 +2,9 @@
 
 Every scheme of `landmeta.bench.seams` classifies the same held-out pixels from the same support: the clusters
 of hls_worldcover of the parts val and test (protocols hls-5px and hls-20px), Aberystwyth in five folds, and
-the demo region against its truth. `--only` takes any other part of splits.json too. Differences to the
-product's scheme are paired: over clusters, and over patches of held-out pixels where there is one scene.
+the demo region against its truth. `--only` takes any other part of splits.json too (the shipped start
+was trained on `train`). Differences to the product's scheme are paired: over clusters, and over patches of
+held-out pixels where there is one scene.
 """
 
 from __future__ import annotations
